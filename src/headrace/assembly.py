@@ -1,0 +1,227 @@
+"""Chooses the concrete parts of a run and puts them together. The only file that knows every type, and the only one
+that reads API keys."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.core.call import Call, Reply, Request
+from headrace.core.digest import digest_of, short
+from headrace.core.errors import MissingKey, UsageError
+from headrace.core.event import Event
+from headrace.core.model import Model
+from headrace.core.ports import RunInfo, Source, Store, Task
+from headrace.data.source import open_source
+from headrace.engine.runner import Runner, RunSettings
+from headrace.provider.openai import DEFAULT_BASE_URL, openai_call
+from headrace.settings import Settings
+from headrace.store.sqlite import SqliteStore
+from headrace.task.ask import AskTask
+from headrace.task.function import FunctionTask
+from headrace.task.prompt import Template
+from headrace.task.schema import Returns, returns_of
+from headrace.task.work import Ask, Map
+
+Work = Ask | Map | Callable[[Any], Any]
+Close = Callable[[], Awaitable[None]]
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A place that answers. `identity` is what of it can change an answer: provider and base URL."""
+
+    identity: tuple[str, str]
+    model: str
+    call: Call
+    close: Close
+    concurrency: int
+    max_tokens: str = "max_tokens"
+    """What it calls the most tokens an answer may have."""
+
+
+class Assembled(msgspec.Struct, frozen=True):
+    """A run that is ready to start."""
+
+    runner: Runner
+    store: Store
+    source: Source
+    schema: Mapping[str, Any] | None
+    close: Close
+
+
+def assemble(
+    work: Work,
+    items: Any,
+    settings: Settings,
+    *,
+    emit: Callable[[Event], None],
+    environ: Mapping[str, str],
+    store: Store | None = None,
+) -> Assembled:
+    """Everything a run needs, checked as far as that is possible before the first call. `store` overrides the settings'."""
+    source = open_source(items, key=settings.key, first=settings.first, name=settings.name)
+    endpoint, task, spec, schema = _worked(work, source, environ)
+    info = _info(task, source, settings, {**spec, **_of_source(items, source, settings)})
+    opened = store or SqliteStore(settings.store)
+
+    async def close() -> None:
+        await endpoint.close()
+        if store is None:
+            await opened.close()
+
+    runner = Runner(
+        task, endpoint.call, source, opened, info,
+        RunSettings(
+            concurrency=settings.limits.concurrency or endpoint.concurrency, timeout_s=settings.timeout_s,
+            retry=settings.retry, ordered=settings.ordered, fresh=settings.fresh, retry_failed=settings.retry_failed,
+            keyed=settings.key is not None, seed=settings.seed,
+        ),
+        emit=emit,
+    )  # fmt: skip
+    return Assembled(runner, opened, source, schema, close)
+
+
+def request_of(work: Ask, item: Any, environ: Mapping[str, str]) -> Request:
+    """The request that one item becomes, for showing it; nothing is sent."""
+    task, _, _ = _asked(work, endpoint_of(_model(work.model), environ, need_key=False))
+    return task.request(item)
+
+
+def endpoint_of(model: Model, environ: Mapping[str, str], *, need_key: bool = True) -> Endpoint:
+    """Raises UsageError where the model cannot be reached with what is there, MissingKey where its key is missing."""
+    return {"openai": _openai, "local": _local, "sim": _simulated}[model.scheme](model, environ, need_key)
+
+
+def _worked(
+    work: Work, source: Source, environ: Mapping[str, str]
+) -> tuple[Endpoint, Task, dict[str, Any], Mapping[str, Any] | None]:
+    if isinstance(work, Ask):
+        endpoint = endpoint_of(_model(work.model), environ)
+        task, template, returns = _asked(work, endpoint)
+        if source.fields is not None:
+            template.check(source.fields)
+        return endpoint, task, _ask_spec(work, returns), returns.schema if returns else None
+    function = work if isinstance(work, Map) else Map(work)
+    if not callable(function.function):
+        raise UsageError(
+            f"{type(work).__name__} is nothing that can be run over items.", hint="Give an Ask, a Map or a function."
+        )
+    made = FunctionTask(function.function, name=function.name, version=function.version)
+    return _function(function), made, {"work": "function", "name": made.label, "version": function.version}, None
+
+
+def _asked(work: Ask, endpoint: Endpoint) -> tuple[AskTask, Template, Returns | None]:
+    template = Template(work.prompt)
+    returns = None if work.returns is None else returns_of(work.returns)
+    params = dict(work.params)
+    if work.temperature is not None:
+        params["temperature"] = work.temperature
+    if work.max_tokens is not None:
+        params[endpoint.max_tokens] = work.max_tokens
+    task = AskTask(
+        template, endpoint=endpoint.identity, model=endpoint.model, system=work.system, returns=returns, params=params
+    )
+    return task, template, returns
+
+
+def _ask_spec(work: Ask, returns: Returns | None) -> dict[str, Any]:
+    model = _model(work.model)
+    return {
+        "work": "ask", "prompt": work.prompt, "system": work.system,
+        "returns": work.returns if isinstance(work.returns, str) else returns.schema if returns else None,
+        "schema": returns.schema if returns else None, "model": model.spec, "base_url": model.base_url,
+        "temperature": work.temperature, "max_tokens": work.max_tokens, "params": dict(work.params),
+    }  # fmt: skip
+
+
+def _of_source(items: Any, source: Source, settings: Settings) -> dict[str, Any]:
+    again = isinstance(items, str | os.PathLike) and items != "-"
+    return {
+        "path": os.path.realpath(items) if again else None,
+        "key": settings.key, "first": settings.first, "named": settings.name is not None,
+        "fields": source.fields, "arrow_schema": source.arrow_schema,
+    }  # fmt: skip
+
+
+def _info(task: Task, source: Source, settings: Settings, spec: dict[str, Any]) -> RunInfo:
+    """A run is its task, its source's name and its store."""
+    identity = source.name or f"unnamed {secrets.token_hex(8)}"
+    run = short(digest_of({"task": task.digest.hex(), "source": identity}))
+    name = settings.name or f"{Path(source.name.partition('#')[0]).stem or 'run'}-{run[:6]}"
+    return RunInfo(id=run, name=name, source=source.name, spec=spec)
+
+
+def _model(model: str | Model) -> Model:
+    return Model(model) if isinstance(model, str) else model
+
+
+def _openai(model: Model, environ: Mapping[str, str], need_key: bool) -> Endpoint:  # noqa: FBT001 - one of three like it
+    base_url = (model.base_url or environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
+    key = model.api_key or environ.get("OPENAI_API_KEY")
+    if (
+        need_key
+        and not key
+        and base_url == DEFAULT_BASE_URL
+        and "authorization" not in {h.lower() for h in model.headers}
+    ):
+        raise MissingKey(
+            f"There is no API key for {model.spec}.",
+            hint="Put it into the environment as OPENAI_API_KEY, name your own server with --base-url, or try "
+            "--model local, which needs none.",
+        )
+    from headrace.provider.aio import AioHttp  # noqa: PLC0415 - the HTTP client is slow to import, and not all need it
+
+    http = AioHttp()
+    call = openai_call(http, base_url=base_url, api_key=key, headers=model.headers)
+    max_tokens = "max_completion_tokens" if base_url == DEFAULT_BASE_URL else "max_tokens"
+    return Endpoint(("openai", base_url), model.name, call, http.close, 16, max_tokens)
+
+
+def _simulated(model: Model, _environ: Mapping[str, str], _need_key: bool) -> Endpoint:  # noqa: FBT001
+    from headrace.provider.simulated import Simulated  # noqa: PLC0415 - only who simulates needs it
+
+    return Endpoint(("sim", ""), model.name, Simulated.parse(model.name), _nothing_to_close, 16)
+
+
+def _local(model: Model, _environ: Mapping[str, str], _need_key: bool) -> Endpoint:  # noqa: FBT001
+    from headrace.provider.local import CONCURRENCY, MODEL, LocalServer  # noqa: PLC0415 - an extra, and only for this
+
+    if model.name not in ("", MODEL):
+        raise UsageError(f"The local model is {MODEL}, not {model.name!r}.", hint="Write --model local.")
+    from headrace.provider.aio import AioHttp  # noqa: PLC0415 - as above
+
+    server, http = LocalServer(), AioHttp()
+    started: asyncio.Task[str] | None = None
+
+    async def call(request: Request) -> Reply:
+        nonlocal started
+        if started is None:  # only when something is asked: a run that the store answers needs no model
+            started = asyncio.create_task(server.start())
+        base_url = await asyncio.shield(started)
+        return await openai_call(http, base_url=base_url, api_key=None, headers={})(request)
+
+    async def close() -> None:
+        await http.close()
+        await server.close()
+
+    return Endpoint(("local", ""), MODEL, call, close, CONCURRENCY)
+
+
+def _function(work: Map) -> Endpoint:
+    from headrace.provider.function import function_call  # noqa: PLC0415 - only for functions
+    from headrace.provider.threads import Threads  # noqa: PLC0415 - as above
+
+    threads = Threads()
+
+    async def close() -> None:
+        threads.close()
+
+    return Endpoint(("function", ""), "", function_call(work.function, threads), close, 16)
+
+
+async def _nothing_to_close() -> None:
+    return None

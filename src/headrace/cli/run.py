@@ -1,0 +1,234 @@
+"""`headrace run`: a table, a question and a model; answers on the terminal, in a file and in a report."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.api import loop_factory, write_result
+from headrace.assembly import Assembled, assemble, request_of
+from headrace.cli.display import Display, preview, terminal
+from headrace.cli.words import headers_of, params_of, returns_of, text_of
+from headrace.core.errors import InputError
+from headrace.core.item import Outcome
+from headrace.core.model import Model
+from headrace.core.ports import RunInfo
+from headrace.data.columns import columns_of
+from headrace.data.sink import check_output, jsonl_line
+from headrace.data.source import open_source
+from headrace.engine.tally import Snapshot, Tally
+from headrace.settings import DEFAULT_STORE, Limits, Settings
+from headrace.store.history import SqliteHistory
+from headrace.task.work import Ask
+
+_PREVIEWED = 10
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What is shown and written besides the run itself."""
+
+    output: str | None
+    report: str | None
+    quiet: bool
+
+
+def add_arguments(words: argparse.ArgumentParser) -> None:
+    words.add_argument(
+        "input", metavar="INPUT", help="CSV, JSON Lines, Parquet, a folder of text files, or - for standard input"
+    )
+    words.add_argument(
+        "--ask",
+        metavar="TEXT",
+        required=True,
+        help="what to ask of every row, with {column} in it; @FILE reads it from a file",
+    )
+    words.add_argument("--system", metavar="TEXT", help="the system message; @FILE reads it from a file")
+    words.add_argument(
+        "--returns",
+        metavar="TYPE",
+        help="type of the answer: 'label: a|b|c, score: float 0..1, why: str?', a JSON schema file, or module:Model",
+    )
+    words.add_argument("--model", metavar="MODEL", required=True, help="openai:NAME, local or sim:")
+    words.add_argument(
+        "--base-url", metavar="URL", help="address of an OpenAI-compatible server, up to and including its /v1"
+    )
+    words.add_argument("--temperature", type=float, metavar="T")
+    words.add_argument("--max-tokens", type=int, metavar="N", help="most tokens of an answer")
+    words.add_argument(
+        "--param", action="append", default=[], metavar="K=V", help="put into the request as it is (repeatable)"
+    )
+    words.add_argument("--key", metavar="COLUMN", help="the column that identifies a row")
+    words.add_argument("--name", metavar="RUN", help="names the run, so that one over standard input can be resumed")
+    words.add_argument("--first", type=int, metavar="N", help="only the first N rows")
+    words.add_argument(
+        "--show-prompt", action="store_true", help="show what would be sent for the first row, and send nothing"
+    )
+    add_run_arguments(words)
+    words.set_defaults(command=run)
+
+
+def add_run_arguments(words: argparse.ArgumentParser) -> None:
+    """What a resumed run may be told anew."""
+    words.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="sent with every request, never stored (repeatable)",
+    )
+    words.add_argument("--concurrency", type=int, metavar="N", help="most calls in flight")
+    words.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds for one attempt (300)")
+    words.add_argument(
+        "--ordered", action="store_true", help="answers on standard output in the order of the rows (files always are)"
+    )
+    words.add_argument("--fresh", action="store_true", help="ask everything anew")
+    words.add_argument("--no-retry-failed", action="store_true", help="keep what failed before")
+    words.add_argument(
+        "--store", type=Path, default=DEFAULT_STORE, metavar="FILE", help=f"where answers are kept ({DEFAULT_STORE})"
+    )
+    words.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="results as .jsonl, .csv or .parquet; without it, JSON Lines on standard output",
+    )
+    words.add_argument("--report", metavar="FILE", help="a page about the run (.html)")
+    words.add_argument("--quiet", action="store_true", help="no progress, only what went wrong")
+    words.add_argument("--debug", action="store_true", help="show where an error came from")
+
+
+def run(args: argparse.Namespace) -> int:
+    model = Model(args.model, base_url=args.base_url, headers=headers_of(args.header))
+    work = Ask(
+        text_of(args.ask), system=text_of(args.system) if args.system else None,
+        returns=returns_of(args.returns) if args.returns else None, model=model, temperature=args.temperature,
+        max_tokens=args.max_tokens, params=params_of(args.param),
+    )  # fmt: skip
+    if args.show_prompt:
+        return asyncio.run(_show_prompt(work, args))
+    return execute(work, args.input, settings_of(args, key=args.key, name=args.name, first=args.first), wishes_of(args))
+
+
+def settings_of(args: argparse.Namespace, *, key: str | None, name: str | None, first: int | None) -> Settings:
+    return Settings(
+        key=key, name=name, first=first, limits=Limits(args.concurrency), timeout_s=args.timeout, store=args.store,
+        ordered=args.ordered, fresh=args.fresh, retry_failed=not args.no_retry_failed,
+    )  # fmt: skip
+
+
+def wishes_of(args: argparse.Namespace) -> Wishes:
+    for path in (args.output, args.report):
+        if path is not None and path != args.report:
+            check_output(path)
+    if args.report is not None:
+        from headrace.report.page import check_writable  # noqa: PLC0415 - only who wants a report needs it
+
+        check_writable(args.report)
+    return Wishes(args.output, args.report, args.quiet)
+
+
+def execute(work: Ask, items: str, settings: Settings, wishes: Wishes) -> int:
+    """Run it, show it, write what was asked for; the exit status."""
+    tally = Tally()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_execute(work, items, settings, wishes, tally))
+
+
+async def _execute(work: Ask, items: str, settings: Settings, wishes: Wishes, tally: Tally) -> int:
+    made = assemble(work, items, settings, emit=tally.add, environ=os.environ)
+    display = Display(sys.stderr, quiet=wishes.quiet)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, made.runner.interrupt)
+    watching = asyncio.create_task(display.watch(tally, loop.time))
+    try:
+        await _drain(made, None if wishes.output else _Lines(made))
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await made.close()
+        snapshot = tally.snapshot(loop.time())
+        display.finish(snapshot)
+    info = made.runner.info
+    if made.runner.error is not None:
+        raise made.runner.error
+    if info.status == "finished":
+        _write(info, settings, wishes, snapshot, made)
+        return 1 if snapshot.failed else 0
+    return 130 if info.status == "interrupted" else 3
+
+
+async def _drain(made: Assembled, lines: "_Lines | None") -> None:
+    async with aclosing(made.runner.outcomes()) as batches:
+        async for batch in batches:
+            if lines is not None and not lines.write(batch):
+                made.runner.interrupt()
+                lines = None
+
+
+class _Lines:
+    """Answers as JSON Lines on standard output, as they come; on a terminal they are shown as a table instead."""
+
+    def __init__(self, made: Assembled) -> None:
+        self._columns = columns_of(made.source.fields, made.schema)
+        self._out = None if sys.stdout.isatty() else sys.stdout.buffer
+
+    def write(self, batch: list[Outcome]) -> bool:
+        """False where nobody reads any more."""
+        if self._out is None:
+            return True
+        try:
+            for outcome in batch:
+                self._out.write(jsonl_line(outcome, self._columns))
+            self._out.flush()
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that the interpreter's last flush finds a reader
+            return False
+        return True
+
+
+def _write(info: RunInfo, settings: Settings, wishes: Wishes, snapshot: Snapshot, made: Assembled) -> None:
+    history = SqliteHistory(settings.store)
+    if wishes.output is not None:
+        rows = write_result(wishes.output, info, history)
+        _say(f"{rows} rows in {wishes.output}", wishes)
+    elif sys.stdout.isatty():
+        columns = columns_of(made.source.fields, made.schema)
+        head = [outcome for outcome, _ in zip(history.scan(info.id), range(_PREVIEWED), strict=False)]
+        shown: list[dict[str, Any]] = [msgspec.json.decode(jsonl_line(outcome, columns)) for outcome in head]
+        preview(terminal(sys.stdout), shown, list(shown[0]) if shown else [])
+        _say("Add -o FILE.csv to save all of them; they are in the store, so nothing is asked again.", wishes)
+    if wishes.report is not None:
+        from headrace.report.page import render, write  # noqa: PLC0415 - as above
+
+        counts = history.counts(info.id)
+        write(wishes.report, render(info, counts, lambda: history.scan(info.id), made.schema, snapshot))
+        _say(f"The report is {wishes.report}", wishes)
+
+
+def _say(text: str, wishes: Wishes) -> None:
+    if not wishes.quiet:
+        print(text, file=sys.stderr)  # noqa: T201 - this is the terminal
+
+
+async def _show_prompt(work: Ask, args: argparse.Namespace) -> int:
+    source = open_source(args.input, key=args.key, first=1)
+    async for batch in source:
+        request = request_of(work, batch[0], os.environ)
+        for message in request.messages:
+            print(f"--- {message.role}\n{message.content}")  # noqa: T201 - this is the terminal
+        if request.schema is not None:
+            print(f"--- answer\n{_pretty(request.schema)}")  # noqa: T201 - this is the terminal
+        return 0
+    raise InputError(f"{args.input} has no rows.", hint="There is nothing to ask about.")
+
+
+def _pretty(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

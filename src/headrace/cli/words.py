@@ -1,0 +1,110 @@
+"""How words on the command line become values; what is wrong with one is said in a sentence."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from headrace.core.errors import InputError, UsageError
+from headrace.task.shorthand import BASES
+
+
+class Words(argparse.ArgumentParser):
+    """No abbreviations: a word that means something today must not mean something else tomorrow."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"headrace: {message}. See {self.prog} --help.\n")
+
+
+def text_of(word: str) -> str:
+    """The word itself, or with `@file` the file's text."""
+    if not word.startswith("@"):
+        return word
+    return _read(Path(word[1:]), "the prompt")
+
+
+def pairs_of(words: Sequence[str], flag: str) -> dict[str, str]:
+    """`K=V` words as a mapping."""
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"{flag} {word!r} is no NAME=VALUE.", hint=f"Write for example {flag} name=value.")
+        pairs[name.strip()] = value
+    return pairs
+
+
+def params_of(words: Sequence[str]) -> dict[str, Any]:
+    """`K=V` words where V is read as JSON where it is some, else as text."""
+    return {name: _value(text) for name, text in pairs_of(words, "--param").items()}
+
+
+def headers_of(words: Sequence[str]) -> dict[str, str]:
+    headers = pairs_of(words, "--header")
+    for name, value in headers.items():
+        if not name.isascii() or any(ord(sign) < 32 for sign in name + value):  # noqa: PLR2004 - control characters
+            raise UsageError(
+                f"--header {name!r} holds a control character.", hint="Write --header NAME=VALUE in one line."
+            )
+    return headers
+
+
+def returns_of(word: str) -> Any:
+    """A shorthand line, a JSON schema out of a .json file, or the type behind `module:Name`."""
+    if word.endswith(".json"):
+        try:
+            schema = msgspec.json.decode(_read(Path(word), "the schema"))
+        except msgspec.DecodeError as error:
+            raise UsageError(f"--returns: {word} is no JSON ({error}).", hint="See json-schema.org.") from None
+        if not isinstance(schema, Mapping):
+            raise UsageError(
+                f"--returns: {word} holds no JSON schema.", hint="A schema is an object; see json-schema.org."
+            )
+        return schema
+    module, colon, name = word.partition(":")
+    is_path = all(part.isidentifier() for part in module.split(".")) and name.isidentifier()
+    return _imported(module, name) if colon and is_path and name not in BASES else word
+
+
+def _imported(module: str, name: str) -> Any:
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - what `python -m` does
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--returns: there is no module {error.name!r}.",
+            hint="Name a module that Python finds from here, as module:Model, or write a shorthand such as label: a|b.",
+        ) from None
+    except AttributeError:
+        raise UsageError(f"--returns: the module {module!r} has no {name!r}.", hint="Write module:Model.") from None
+    except Exception as error:
+        raise UsageError(
+            f"--returns: importing {module!r} failed ({type(error).__name__}: {error}).", hint="Mend it."
+        ) from error
+    finally:
+        sys.path.pop(0)
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise InputError(
+            f"{what[0].upper()}{what[1:]} cannot be read from {path} ({reason}).", hint="Check the path."
+        ) from None

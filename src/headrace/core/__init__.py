@@ -1,0 +1,1 @@
+"""Values and ports that every other room shares; imports nothing of headrace."""

@@ -1,0 +1,67 @@
+"""The one shape everything wraps: `Call = async (Request) -> Reply`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from headrace.core.digest import Digest
+
+Role = Literal["system", "user", "assistant"]
+Finish = Literal["stop", "length", "filter", "refusal", "tool", "error"]
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    role: Role
+    content: str
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One model call to make, or one call of a user's function (then `item` is its argument and the rest is empty)."""
+
+    digest: Digest
+    model: str = ""
+    messages: tuple[Message, ...] = ()
+    params: Mapping[str, Any] = {}
+    """Sent as they are in the body: temperature, max_tokens, seed ..."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that the answer must satisfy."""
+    strict: bool = False
+    """Whether that schema is closed, so that a provider can enforce it exactly."""
+    item: object = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What one call answered. Of a user's function, `text` is its result as JSON."""
+
+    text: str
+    finish: Finish = "stop"
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Input tokens the provider had cached; a part of `input_tokens`."""
+    model: str | None = None
+    """The model that answered, as the provider names it."""
+    attempts: int = 1
+    """Calls sent for this reply; 0 where the store or an equal item's call gave it."""
+    seconds: float = 0.0
+    """How long the successful attempt took."""
+    value: Any = None
+    """What the task made of it; not stored with the reply."""
+
+    @property
+    def cached(self) -> bool:
+        return self.attempts == 0
+
+
+Call = Callable[[Request], Awaitable[Reply]]
+"""Cancelling it takes it off the wire, or it raises StillRunning and stays counted as in flight until it is off."""
+
+
+class StillRunning(Exception):  # noqa: N818 - a state, not an error
+    """A cancelled call that goes on: nothing can take it off its thread. `done` gets its late reply."""
+
+    def __init__(self, done: "asyncio.Future[Reply]") -> None:
+        super().__init__("the call goes on in its thread")
+        self.done = done

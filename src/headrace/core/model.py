@@ -1,0 +1,55 @@
+"""Which model answers, and at which address: `openai:gpt-5-nano`, `local`, `sim:`.
+
+Reads no environment: keys are looked up where providers are chosen.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from headrace.core.errors import UsageError
+
+SCHEMES = ("openai", "local", "sim")
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model as a person names it.
+
+    `base_url` is the address up to and including the version (`https://host/v1`), `api_key` overrides the provider's
+    own environment variable, `headers` are added to every request. Neither key nor headers are part of a request's
+    identity, and neither is ever shown or stored.
+    """
+
+    spec: str
+    base_url: str | None = None
+    api_key: str | None = None
+    headers: Mapping[str, str] = {}
+
+    def __post_init__(self) -> None:
+        scheme, _, name = self.spec.partition(":")
+        if scheme not in SCHEMES:
+            raise UsageError(
+                f"Unknown model {self.spec!r}.",
+                hint="Write openai:NAME (any OpenAI-compatible server, with --base-url for its address), "
+                "local (the small model that runs here) or sim: (simulated answers).",
+            )
+        if scheme == "openai" and not name:
+            raise UsageError("The model openai: has no name.", hint="Write openai:NAME, for example openai:gpt-5-nano.")
+        if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
+            raise UsageError(
+                f"The base URL {self.base_url!r} is no http:// or https:// address.",
+                hint="Write for example http://127.0.0.1:8000/v1.",
+            )
+
+    @property
+    def scheme(self) -> str:
+        return self.spec.partition(":")[0]
+
+    @property
+    def name(self) -> str:
+        """What the provider calls it."""
+        return self.spec.partition(":")[2]
+
+    def __repr__(self) -> str:
+        at = f", base_url={self.base_url!r}" if self.base_url else ""
+        return f"Model({self.spec!r}{at})"

@@ -1,0 +1,169 @@
+"""What the engine asks of the outside: a task, a store, a source. Narrow on purpose."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from headrace.core.call import Reply, Request
+from headrace.core.digest import Digest
+from headrace.core.item import Item, Outcome
+
+RunStatus = Literal["running", "finished", "stopped", "interrupted"]
+
+
+class Task(Protocol):
+    """How an item becomes a request, and a reply a value."""
+
+    @property
+    def digest(self) -> Digest:
+        """Identity of the task: all that can change an answer, apart from the item."""
+        ...
+
+    @property
+    def reusable(self) -> bool:
+        """Whether a stored answer may be served again (a user's function needs a name and a version for that)."""
+        ...
+
+    def request(self, item: Item) -> Request:
+        """Raises ItemError where this item cannot be asked about."""
+        ...
+
+    def value(self, reply: Reply) -> Any:
+        """Raises AnswerError where the reply is no value of the type asked for."""
+        ...
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An accepted answer; releases the claim on its digest."""
+
+    digest: Digest
+    reply: Reply
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """An answer that did not validate: evidence, never served; releases the claim."""
+
+    digest: Digest
+    reply: Reply
+    reason: str
+
+
+class Released(msgspec.Struct, frozen=True):
+    """A claim given back without an answer."""
+
+    digest: Digest
+
+
+class Done(msgspec.Struct, frozen=True):
+    """An item's outcome in a run."""
+
+    run: str
+    outcome: Outcome
+
+
+Record = Answered | Rejected | Released | Done
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as the store knows it. Times are seconds since 1970."""
+
+    id: str
+    name: str
+    source: str
+    spec: dict[str, Any]
+    """What was asked, as JSON: enough to show and to export the run, and to resume it where its source is a path."""
+    status: RunStatus = "running"
+    reason: str = ""
+    started_at: float = 0.0
+    ended_at: float | None = None
+    session: int = 0
+    """How often the run was started; an outcome belongs to the last session that saw its item."""
+    total: int | None = None
+    """Items the source had at the end of the last complete reading."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    ok: int = 0
+    failed: int = 0
+    pending: int | None = None
+    """Items read or known of without an outcome; None where the source was not read to its end."""
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Store(Protocol):
+    """Durable memory. Batch first: every verb takes many."""
+
+    async def find(self, digests: Sequence[Digest], *, since: float = 0.0) -> dict[Digest, Reply]:
+        """The accepted answers there are, none older than `since` (seconds since 1970); no lock, no claim."""
+        ...
+
+    async def claim(self, digests: Sequence[Digest], *, since: float = 0.0) -> dict[Digest, Reply | None]:
+        """Claim these for this process, in one step with a look for answers.
+
+        A digest absent from the result is ours now; one with a reply was answered meanwhile; one with None is
+        claimed by another live process.
+        """
+        ...
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        """Returns once all of them are durable, and all that was posted or committed before."""
+        ...
+
+    def post(self, records: Sequence[Record]) -> None:
+        """Commit these before whatever is committed or claimed next, without waiting for it."""
+        ...
+
+    async def open_run(self, info: RunInfo) -> RunInfo:
+        """Take this run for this process and start its next session; raises RunIsLive."""
+        ...
+
+    async def close_run(self, info: RunInfo) -> None:
+        """Write how the session ended and give the run free."""
+        ...
+
+    async def outcomes(self, run: str, keys: Sequence[str]) -> dict[str, tuple[int, Outcome]]:
+        """Session and outcome of these keys, whichever session they are from."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class History(Protocol):
+    """What the store remembers of runs, for whoever reads it from outside. Works while a run writes."""
+
+    def runs(self) -> list[RunInfo]:
+        """All runs, the last started first."""
+        ...
+
+    def counts(self, run: str) -> Counts: ...
+
+    def scan(self, run: str) -> Iterator[Outcome]:
+        """The run's outcomes in the order of its source, in bounded memory."""
+        ...
+
+
+class Source(Protocol):
+    """Items, in batches as they come. Iterating twice reads twice."""
+
+    @property
+    def name(self) -> str:
+        """What identifies it across runs; empty for what cannot be read again."""
+        ...
+
+    @property
+    def arrow_schema(self) -> bytes | None:
+        """The columns' types as a serialized Arrow schema, where the source has typed columns."""
+        ...
+
+    @property
+    def fields(self) -> tuple[str, ...] | None:
+        """Column names, where they are known before reading."""
+        ...
+
+    @property
+    def total(self) -> int | None: ...
+
+    def __aiter__(self) -> AsyncIterator[list[Item]]: ...

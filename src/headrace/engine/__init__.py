@@ -1,0 +1,1 @@
+"""The room that waits: it performs what the pure rooms decide."""

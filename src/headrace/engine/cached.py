@@ -1,0 +1,108 @@
+"""A call that pays once: it looks in the store, joins an equal call in flight, and claims before it calls.
+
+Enters requests, leaves replies whose value the task has accepted; what the task rejects is kept as evidence.
+"""
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.core.call import Call, Reply, Request
+from headrace.core.digest import Digest
+from headrace.core.errors import AnswerError, HeadraceError, Stopped
+from headrace.core.ports import Answered, Rejected, Released, Store
+
+POLL_S = 0.2
+"""How often to look whether another process has answered what it claimed: no message crosses between processes."""
+
+
+class Cached:
+    """The answers of one task at one store. Answers older than `since` (seconds since 1970) are not served."""
+
+    def __init__(
+        self,
+        store: Store,
+        value: Callable[[Reply], Any],
+        pause: Callable[[float], Awaitable[None]],
+        *,
+        since: float = 0.0,
+    ) -> None:
+        self._store = store
+        self._value = value
+        self._pause = pause
+        self._since = since
+        self._flying: dict[Digest, asyncio.Future[Reply]] = {}
+
+    async def known(self, requests: Sequence[Request]) -> dict[Digest, Reply]:
+        """The answers that the store already has, in one look-up for all."""
+        return await self._store.find([request.digest for request in requests], since=self._since)
+
+    def cache(self, call: Call) -> Call:
+        async def cached(request: Request) -> Reply:
+            flying = self._flying.get(request.digest)
+            if flying is not None:
+                return await _joined(flying)
+            mine = self._flying[request.digest] = asyncio.get_running_loop().create_future()
+            try:
+                reply = await self._lead(request, call)
+            except BaseException as error:
+                mine.set_exception(
+                    error if isinstance(error, HeadraceError) else Stopped("The call it waited for ended.")
+                )
+                mine.exception()  # whether or not anybody waits for it
+                raise
+            else:
+                mine.set_result(reply)
+                return reply
+            finally:
+                del self._flying[request.digest]
+
+        return cached
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """Store an answer that came after its call was given up: it was paid for."""
+        try:
+            self._value(reply)
+        except HeadraceError:
+            return
+        self._store.post([Answered(request.digest, reply)])
+
+    async def _lead(self, request: Request, call: Call) -> Reply:
+        """Claim, call, and post what came: it is durable before the outcome that is committed after it."""
+        digest = request.digest
+        while digest in (found := await self._store.claim([digest], since=self._since)):
+            answered = found[digest]
+            if answered is not None:
+                return self._valued(answered)
+            await self._pause(POLL_S)
+        try:
+            reply = await call(request)
+        except BaseException:
+            self._store.post([Released(digest)])
+            raise
+        try:
+            valued = self._valued(reply)
+        except HeadraceError as error:
+            error.attempts = reply.attempts
+            reason = error.message if isinstance(error, AnswerError) else error.kind
+            self._store.post([Rejected(digest, reply, reason)])
+            raise
+        self._store.post([Answered(digest, reply)])
+        return valued
+
+    def _valued(self, reply: Reply) -> Reply:
+        return msgspec.structs.replace(reply, value=self._value(reply))
+
+
+async def _joined(flying: asyncio.Future[Reply]) -> Reply:
+    """An equal call's reply or error, as one that took no call of its own."""
+    try:
+        reply = await asyncio.shield(flying)
+    except HeadraceError as error:
+        shared = copy.copy(error)
+        shared.attempts = 0
+        raise shared from error
+    return msgspec.structs.replace(reply, attempts=0)

@@ -1,0 +1,276 @@
+"""One step over a stream of items: reads ahead as far as calls can use, and ends every item in one outcome.
+
+Enters batches of items, leaves batches of outcomes that are already durable. Rules of this file:
+
+1. An item is read, then settled or left pending; `unsettled` is the difference. Nothing else may happen to it.
+2. An item holds a place from before its call until its outcome is taken by the consumer: memory is bounded by places.
+3. What is served from the store takes no place and makes no task; it goes in batches, as it was read.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import msgspec
+
+from headrace.core.call import Call, Reply, Request
+from headrace.core.errors import FunctionError, HeadraceError, OutputError, RepeatedKey, StoreError, Verdict
+from headrace.core.event import Event, ItemsRead, Settled
+from headrace.core.item import Item, Outcome, failure_of
+from headrace.core.ports import Done, Source, Store, Task
+from headrace.engine.cached import Cached
+
+_END = None
+
+
+class Stage:
+    """A task over a source, for one run that is open in the store."""
+
+    def __init__(
+        self,
+        task: Task,
+        call: Call,
+        *,
+        store: Store,
+        run: str,
+        session: int,
+        places: int,
+        emit: Callable[[Event], None],
+        fatal: Callable[[HeadraceError], None],
+        cached: Cached | None = None,
+        keyed: bool = False,
+        keep_failures: bool = False,
+        reorder: int = 0,
+        name: str = "",
+    ) -> None:
+        """`cached` is None for a task whose answers are not reusable; `reorder` > 0 gives outcomes in the order of the
+        source, reading at most that many items past the first unfinished one. `fatal` is told of errors that end the run."""
+        self._task, self._call, self._cached = task, call, cached
+        self._store, self._run, self._session = store, run, session
+        self._emit, self._fatal = emit, fatal
+        self._keyed, self._keep_failures, self._name = keyed, keep_failures, name
+        self._places = asyncio.Semaphore(places)
+        self._out: asyncio.Queue[list[Outcome] | Exception | None] = asyncio.Queue(maxsize=8)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open_keys: set[str] = set()
+        self._order = _Order(reorder) if reorder else None
+        self._reading: asyncio.Future[list[Item]] | None = None
+        self._stopping = False
+        self.read = 0
+        self.settled = 0
+        self.exhausted = False
+
+    @property
+    def unsettled(self) -> int:
+        return self.read - self.settled
+
+    def stop(self) -> None:
+        """Read no more and begin no more calls; what is in flight is finished."""
+        self._stopping = True
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._order is not None:
+            self._order.open()
+
+    def drop(self) -> None:
+        """Give up what is in flight as well."""
+        self.stop()
+        for task in self._tasks:
+            task.cancel()
+
+    async def outcomes(self, source: Source) -> AsyncGenerator[list[Outcome]]:
+        feed = asyncio.create_task(self._feed(source))
+        try:
+            while (batch := await self._out.get()) is not _END:
+                if isinstance(batch, Exception):
+                    raise batch
+                if self._order is not None:
+                    batch = self._order.next(batch)
+                if batch:
+                    yield batch
+            if self._order is not None and (rest := self._order.rest()):
+                yield rest
+        finally:
+            self.drop()
+            feed.cancel()
+            await asyncio.gather(feed, *self._tasks, return_exceptions=True)
+
+    async def _feed(self, source: Source) -> None:
+        """Read, serve what is known, begin calls for the rest; at the end wait for them."""
+        error: Exception | None = None
+        batches = aiter(source)
+        try:
+            while not self._stopping:
+                self._reading = asyncio.ensure_future(anext(batches))
+                items = await self._reading
+                self.read += len(items)
+                self._emit(ItemsRead(_now(), len(items)))
+                await self._take(items)
+        except StopAsyncIteration:
+            self.exhausted = True
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+        except Exception as raised:  # noqa: BLE001 - handed to the consumer, after what is in flight
+            error = raised
+        self._reading = None
+        await _close(batches)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._out.put(error or _END)
+
+    async def _take(self, items: list[Item]) -> None:
+        items, outcomes = await self._sorted_out(items)
+        asked: list[tuple[Item, Request]] = []
+        for item in items:
+            try:
+                asked.append((item, self._task.request(item)))
+            except HeadraceError as error:
+                if error.verdict is Verdict.STOP_RUN:
+                    raise
+                outcomes.append(self._failed(item, error))
+        known = await self._cached.known([request for _, request in asked]) if self._cached and asked else {}
+        for item, request in asked:
+            if request.digest in known:
+                outcomes.append(self._served(item, known[request.digest]))
+        if outcomes:
+            await self._settle(outcomes)
+            await self._out.put(outcomes)
+        for item, request in asked:
+            if request.digest in known:
+                continue
+            if self._order is not None:
+                await self._order.room_for(item.position)
+            await self._places.acquire()
+            if self._stopping:
+                self._places.release()
+                return
+            task = asyncio.create_task(self._ask(item, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _sorted_out(self, items: list[Item]) -> tuple[list[Item], list[Outcome]]:
+        """Take out repeated keys, and failures that are to be kept, where the run asks for that."""
+        if not (self._keyed or self._keep_failures):
+            return items, []
+        open_before = set(self._open_keys)
+        seen = await self._store.outcomes(self._run, [item.key for item in items])
+        rest: list[Item] = []
+        outcomes: list[Outcome] = []
+        for item in items:
+            session, before = seen.get(item.key, (0, None))
+            if item.key in open_before or item.key in self._open_keys or session == self._session:
+                again = Item(f"{item.key} (row {item.position + 1})", item.position, item.data)
+                error = RepeatedKey(
+                    f"The key {item.key!r} stands in the input more than once.",
+                    hint="Choose a --key column without repeats.",
+                )
+                outcomes.append(self._failed(again, error))
+                continue
+            self._open_keys.add(item.key)
+            if self._keep_failures and before is not None and before.error is not None:
+                outcomes.append(msgspec.structs.replace(before, position=item.position, cached=True))
+            else:
+                rest.append(item)
+        return rest, outcomes
+
+    async def _ask(self, item: Item, request: Request) -> None:
+        try:
+            outcome = await self._answer(item, request)
+            if outcome is not None:
+                await self._settle([outcome])
+                await self._out.put([outcome])
+        except (StoreError, OutputError) as error:
+            self._fatal(error)
+        finally:
+            self._places.release()
+
+    async def _answer(self, item: Item, request: Request) -> Outcome | None:
+        """The item's outcome, or None where it stays pending."""
+        try:
+            reply = await self._call(request)
+            if self._cached is None:
+                reply = msgspec.structs.replace(reply, value=self._task.value(reply))
+            return self._ended(item, reply)
+        except HeadraceError as error:
+            if error.verdict is Verdict.STOP_RUN:
+                self._fatal(error)
+                return None
+            return None if error.verdict is Verdict.LEAVE_PENDING else self._failed(item, error)
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise
+            return self._failed(
+                item, FunctionError("The function cancelled itself.", hint="Let it raise what went wrong.")
+            )
+
+    def _served(self, item: Item, reply: Reply) -> Outcome:
+        try:
+            return self._ended(item, msgspec.structs.replace(reply, value=self._task.value(reply)))
+        except HeadraceError as error:
+            return self._failed(item, error)
+
+    def _ended(self, item: Item, reply: Reply) -> Outcome:
+        return Outcome(
+            key=item.key, position=item.position, item=item.data, value=reply.value, attempts=reply.attempts,
+            seconds=reply.seconds, cached=reply.cached, stage=self._name, input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+        )  # fmt: skip
+
+    def _failed(self, item: Item, error: HeadraceError) -> Outcome:
+        return Outcome(
+            key=item.key, position=item.position, item=item.data, error=failure_of(error), stage=self._name,
+            attempts=error.attempts,
+        )  # fmt: skip
+
+    async def _settle(self, outcomes: list[Outcome]) -> None:
+        await self._store.commit([Done(self._run, outcome) for outcome in outcomes])
+        self.settled += len(outcomes)
+        if self._open_keys:
+            self._open_keys.difference_update([outcome.key for outcome in outcomes])
+        self._emit(Settled(_now(), tuple(outcomes)))
+
+
+class _Order:
+    """Gives outcomes back in the order of their positions; how far reading may run ahead is bounded."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._next = 0
+        self._waiting: dict[int, Outcome] = {}
+        self._moved = asyncio.Event()
+
+    async def room_for(self, position: int) -> None:
+        while position >= self._next + self._room:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def next(self, outcomes: list[Outcome]) -> list[Outcome]:
+        self._waiting.update((outcome.position, outcome) for outcome in outcomes)
+        ready: list[Outcome] = []
+        while self._next in self._waiting:
+            ready.append(self._waiting.pop(self._next))
+            self._next += 1
+        if ready:
+            self._moved.set()
+        return ready
+
+    def open(self) -> None:
+        """Let reading run ahead: the run is stopping, and an item that stays pending will never move this on."""
+        self._room = sys.maxsize
+        self._moved.set()
+
+    def rest(self) -> list[Outcome]:
+        """What stands behind an item that stayed pending."""
+        return [self._waiting[position] for position in sorted(self._waiting)]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _close(batches: Any) -> None:
+    close = getattr(batches, "aclose", None)
+    if close is not None:
+        await close()

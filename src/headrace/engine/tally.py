@@ -1,0 +1,348 @@
+"""Events in, figures out: how far a run is, how fast, and what went wrong.
+
+A pure fold in bounded memory. Knows no clock: time comes with the events and with the question.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from headrace.core.event import CallEnded, CallStarted, Event, Held, ItemsRead, RunEnded, RunStarted, Settled, Stopping
+from headrace.core.item import Failure
+
+State = Literal["starting", "running", "stopping", "ended"]
+
+_WINDOW_S = 10.0
+_MARK_EVERY_S = 0.25
+_MARKS_MAX = 512
+_KINDS_MAX = 50
+_KEYS_MAX = 5
+_MESSAGE_MAX = 500
+_ETA_AFTER_S = 3.0
+_ETA_AFTER_ITEMS = 5
+_OTHER = "other"
+
+
+class FailureGroup(msgspec.Struct, frozen=True):
+    """Items that failed for one kind of reason. Message and hint are the first one's."""
+
+    kind: str
+    count: int
+    message: str
+    hint: str
+    keys: tuple[str, ...]
+    """The first few, in the order they failed."""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """No call starts for another `wait_s` seconds (infinity: nobody knows how long)."""
+
+    reason: str
+    wait_s: float
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at one moment. Tokens and calls are what this session paid for."""
+
+    run: str = ""
+    name: str = ""
+    source: str = ""
+    state: State = "starting"
+    status: str = ""
+    """How it ended: finished, stopped or interrupted."""
+    reason: str = ""
+    """Why it stops or stopped."""
+    seconds: float = 0.0
+    concurrency: int = 0
+    total: int | None = None
+    read: int = 0
+    ok: int = 0
+    failed: int = 0
+    cached: int = 0
+    """Of `ok` and `failed`: from the store, or from an equal item's call."""
+    pending: int = 0
+    """Known of, and without an outcome."""
+    in_flight: int = 0
+    most_in_flight: int = 0
+    calls: int = 0
+    retries: int = 0
+    call_errors: Mapping[str, int] = {}
+    """Calls that failed by kind, also those that were tried again."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    p50_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
+    """Seconds of answered calls, within 2 %."""
+    rate: float = 0.0
+    """Items per second: of late while it runs, of the whole once it has ended."""
+    eta_s: float | None = None
+    hold: Hold | None = None
+    failures: tuple[FailureGroup, ...] = ()
+    """The most frequent first."""
+
+    @property
+    def done(self) -> int:
+        return self.ok + self.failed
+
+
+class _Group:
+    __slots__ = ("count", "hint", "keys", "message")
+
+    def __init__(self, message: str, hint: str) -> None:
+        self.count = 0
+        self.message = message[:_MESSAGE_MAX]
+        self.hint = hint[:_MESSAGE_MAX]
+        self.keys: list[str] = []
+
+
+class Quantiles:
+    """Any number of durations in one array: bins that grow by 2 %, from 0.1 ms to a day."""
+
+    _LEAST_S = 1e-4
+    _LOG_STEP = math.log(1.02)
+    _BINS = int(math.log(86_400 / _LEAST_S) / _LOG_STEP) + 2
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._bins = [0] * self._BINS
+
+    def add(self, seconds: float) -> None:
+        if seconds <= self._LEAST_S:
+            index = 0
+        elif seconds < 86_400:  # noqa: PLR2004 - a day, the last bin
+            index = int(math.log(seconds / self._LEAST_S) / self._LOG_STEP) + 1
+        else:
+            index = self._BINS - 1
+        self._bins[index] += 1
+        self.count += 1
+
+    def at(self, share: float) -> float | None:
+        """The duration that this share of them does not pass; None where there is none."""
+        if not self.count:
+            return None
+        rank = max(1, math.ceil(share * self.count))
+        seen = 0
+        for index, count in enumerate(self._bins):
+            seen += count
+            if seen >= rank:
+                break
+        return self._LEAST_S * math.exp((index - 0.5) * self._LOG_STEP) if index else self._LEAST_S
+
+
+class Tally:
+    """Adds events up. `add` is cheap enough for the path of every call; `snapshot` is for readers at their own pace."""
+
+    def __init__(self) -> None:
+        self._started: RunStarted | None = None
+        self._ended: RunEnded | None = None
+        self._stop_reason = ""
+        self._held: Held | None = None
+        self._read = self._ok = self._failed = self._cached = self._asked = 0
+        self._in_flight = self._most_in_flight = self._calls = self._retries = 0
+        self._input_tokens = self._output_tokens = 0
+        self._call_errors: dict[str, int] = {}
+        self._groups: dict[str, _Group] = {}
+        self._seconds = Quantiles()
+        self._first_call_s: float | None = None
+        self._marks: deque[tuple[float, int, int]] = deque(maxlen=_MARKS_MAX)
+        """(time, items settled until then, those of them that needed a call), at least a quarter second apart."""
+        self._next_mark_s = -math.inf
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            RunStarted: self._on_started,
+            ItemsRead: self._on_read,
+            CallStarted: self._on_call,
+            CallEnded: self._on_answer,
+            Held: self._on_held,
+            Settled: self._on_settled,
+            Stopping: self._on_stopping,
+            RunEnded: self._on_ended,
+        }
+
+    def add(self, event: Event) -> None:
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def _on_started(self, event: RunStarted) -> None:
+        self._started = event
+        self._marks.append((event.at_s, 0, 0))
+        self._next_mark_s = event.at_s + _MARK_EVERY_S
+
+    def _on_read(self, event: ItemsRead) -> None:
+        self._read += event.count
+
+    def _on_call(self, event: CallStarted) -> None:
+        self._calls += 1
+        self._in_flight += 1
+        if self._in_flight > self._most_in_flight:
+            self._most_in_flight = self._in_flight
+        if event.attempt > 1:
+            self._retries += 1
+        if self._first_call_s is None:
+            self._first_call_s = event.at_s
+
+    def _on_answer(self, event: CallEnded) -> None:
+        if self._in_flight:
+            self._in_flight -= 1
+        if event.error:
+            _count(self._call_errors, event.error)
+        else:
+            self._seconds.add(event.seconds)
+
+    def _on_held(self, event: Held) -> None:
+        if self._held is None or event.until_s >= self._held.until_s:
+            self._held = event
+
+    def _on_settled(self, event: Settled) -> None:
+        ok = cached = asked = tokens_in = tokens_out = 0
+        for outcome in event.outcomes:
+            if outcome.error is None:
+                ok += 1
+            else:
+                self._add_failure(outcome.key, outcome.error)
+            if outcome.cached:
+                cached += 1
+            else:
+                asked += outcome.attempts > 0
+                tokens_in += outcome.input_tokens or 0
+                tokens_out += outcome.output_tokens or 0
+        self._ok += ok
+        self._failed += len(event.outcomes) - ok
+        self._cached += cached
+        self._asked += asked
+        self._input_tokens += tokens_in
+        self._output_tokens += tokens_out
+        if event.at_s >= self._next_mark_s:
+            self._marks.append((event.at_s, self._ok + self._failed, self._asked))
+            self._next_mark_s = event.at_s + _MARK_EVERY_S
+
+    def _add_failure(self, key: str, failure: Failure) -> None:
+        kind = failure.kind if failure.kind in self._groups or len(self._groups) < _KINDS_MAX else _OTHER
+        group = self._groups.get(kind)
+        if group is None:
+            group = self._groups[kind] = _Group(failure.message, failure.hint)
+        group.count += 1
+        if len(group.keys) < _KEYS_MAX:
+            group.keys.append(key[:_MESSAGE_MAX])
+
+    def _on_stopping(self, event: Stopping) -> None:
+        self._stop_reason = self._stop_reason or event.reason
+
+    def _on_ended(self, event: RunEnded) -> None:
+        self._ended = event
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """The figures at this moment of the run's clock."""
+        start, end = self._started, self._ended
+        if end is not None:
+            now_s = end.at_s
+        done = self._ok + self._failed
+        total = None if start is None or start.total is None else max(start.total, self._read, done)
+        known = max(self._read, done) if total is None else total
+        seconds = max(0.0, now_s - start.at_s) if start else 0.0
+        whole_rate = done / seconds if seconds > 0 else 0.0
+        return Snapshot(
+            run=start.run if start else "",
+            name=start.name if start else "",
+            source=start.source if start else "",
+            state=self._state(),
+            status=end.status if end else "",
+            reason=(end.reason if end else "") or self._stop_reason,
+            seconds=seconds,
+            concurrency=start.concurrency if start else 0,
+            total=total,
+            read=self._read,
+            ok=self._ok,
+            failed=self._failed,
+            cached=self._cached,
+            pending=known - done,
+            in_flight=self._in_flight,
+            most_in_flight=self._most_in_flight,
+            calls=self._calls,
+            retries=self._retries,
+            call_errors=dict(self._call_errors),
+            input_tokens=self._input_tokens,
+            output_tokens=self._output_tokens,
+            p50_s=self._seconds.at(0.50),
+            p95_s=self._seconds.at(0.95),
+            p99_s=self._seconds.at(0.99),
+            rate=whole_rate if end else self._rate(now_s),
+            eta_s=None if end or total is None else self._eta_s(now_s, total - done),
+            hold=self._hold(now_s),
+            failures=self._failures(),
+        )
+
+    def _state(self) -> State:
+        if self._ended is not None:
+            return "ended"
+        if self._stop_reason:
+            return "stopping"
+        return "running" if self._started is not None else "starting"
+
+    def _hold(self, now_s: float) -> Hold | None:
+        held = self._held
+        if held is None or held.until_s <= now_s or self._ended is not None:
+            return None
+        return Hold(held.reason, held.until_s - now_s)
+
+    def _failures(self) -> tuple[FailureGroup, ...]:
+        groups = sorted(self._groups.items(), key=lambda pair: -pair[1].count)
+        return tuple(FailureGroup(kind, g.count, g.message, g.hint, tuple(g.keys)) for kind, g in groups)
+
+    def _since(self, now_s: float, window_s: float, column: int, at_least: int) -> tuple[float, int, int] | None:
+        """The oldest mark within the window, or before it where too little of this column happened since."""
+        current = (now_s, self._ok + self._failed, self._asked)[column]
+        found = None
+        for mark in reversed(self._marks):
+            if found is not None and mark[0] < now_s - window_s and current - found[column] >= at_least:
+                break
+            found = mark
+        return found
+
+    def _window_s(self) -> float:
+        """Long enough for slow calls to end a few times, so that waves of them do not swing the rate."""
+        return max(_WINDOW_S, 4 * (self._seconds.at(0.5) or 0.0))
+
+    def _rate(self, now_s: float) -> float:
+        mark = self._since(now_s, self._window_s(), 1, _ETA_AFTER_ITEMS)
+        if mark is None or now_s <= mark[0]:
+            return 0.0
+        return (self._ok + self._failed - mark[1]) / (now_s - mark[0])
+
+    def _eta_s(self, now_s: float, pending: int) -> float | None:
+        """Seconds for the rest, at the pace of items that needed a call: those from the store take none.
+
+        The share of the rest that needs a call is the larger of two recent ones, so that the end of a stretch from
+        the store promises too much time rather than too little.
+        """
+        if pending == 0:
+            return 0.0
+        first_s = self._first_call_s
+        if first_s is None or self._asked < _ETA_AFTER_ITEMS or now_s - first_s < _ETA_AFTER_S or self._stop_reason:
+            return None
+        wide = self._since(now_s, self._window_s(), 2, _ETA_AFTER_ITEMS)
+        near = self._since(now_s, _ETA_AFTER_S - 1, 2, _ETA_AFTER_ITEMS)
+        if wide is None or near is None:
+            return None
+        elapsed_s = now_s - max(wide[0], first_s)
+        asked = self._asked - wide[2]
+        if elapsed_s <= 0 or asked <= 0:
+            return None
+        share = max(self._share(wide), self._share(near))
+        wait_s = self._held.until_s - now_s if self._held is not None else 0.0
+        eta_s = max(0.0, wait_s) + pending * share * elapsed_s / asked
+        return eta_s if math.isfinite(eta_s) else None
+
+    def _share(self, mark: tuple[float, int, int]) -> float:
+        """Of the items settled since this mark, those that needed a call."""
+        settled = self._ok + self._failed - mark[1]
+        return (self._asked - mark[2]) / settled if settled else 0.0
+
+
+def _count(counts: dict[str, int], kind: str) -> None:
+    kind = kind if kind in counts or len(counts) < _KINDS_MAX else _OTHER
+    counts[kind] = counts.get(kind, 0) + 1

@@ -1,0 +1,1 @@
+"""Decisions about when to call: pure. Time and chance are arguments."""

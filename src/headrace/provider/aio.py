@@ -1,0 +1,56 @@
+"""HTTP over aiohttp. Its errors are mapped here and nowhere else."""
+
+from collections.abc import Mapping
+
+import aiohttp
+
+from headrace.core.errors import Transient, Unreachable
+
+
+class AioHttp:
+    """`Http` over aiohttp; honours HTTP_PROXY, HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE.
+
+    It sets no limit of its own on connections: the gate decides, and a pool that queues would hide its waiting.
+    """
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+                timeout=aiohttp.ClientTimeout(total=None),
+                trust_env=True,
+                auto_decompress=True,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        try:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+                return answer.status, answer.headers, await answer.read()
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(
+                f"Nothing answers at {_origin(url)} ({_reason(error)}).",
+                hint="Check the address, and that the server is running.",
+            ) from error
+        except aiohttp.InvalidURL as error:
+            raise Unreachable(f"{_origin(url)} is no address.", hint="Check the base URL.") from error
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            raise Transient(
+                f"The answer from {_origin(url)} broke off ({type(error).__name__}).",
+                hint="Run again: it may have been a passing fault.",
+            ) from error
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def _origin(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    cause = error.os_error
+    return (cause.strerror or type(cause).__name__).lower() if cause is not None else type(error).__name__

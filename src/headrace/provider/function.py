@@ -1,0 +1,92 @@
+"""A user's own function as a Call: async on the event loop, plain in a thread.
+
+Its result must have a JSON form, because an outcome is stored before it is delivered.
+"""
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.core.call import Call, Reply, Request
+from headrace.core.errors import FunctionError, HeadraceError, Transient
+from headrace.provider.threads import Threads
+from headrace.provider.verdict import error_of
+
+Function = Callable[[Any], Any]
+
+
+def function_call(function: Function, threads: Threads) -> Call:
+    """A Call that hands the request's item to `function` and gives back its result as JSON."""
+    run = _on_loop(function) if is_async(function) else _in_thread(function, threads)
+
+    async def call(request: Request) -> Reply:
+        return await run(request.item)
+
+    return call
+
+
+def is_async(function: Function) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - the method, not whether there is one
+
+
+def _on_loop(function: Function) -> Callable[[Any], Awaitable[Reply]]:
+    async def run(item: Any) -> Reply:
+        try:
+            result = await function(item)
+        except Exception as error:
+            raise _ours(error) from error
+        return _reply(result)
+
+    return run
+
+
+def _in_thread(function: Function, threads: Threads) -> Callable[[Any], Awaitable[Reply]]:
+    def work(item: Any) -> Reply:
+        try:
+            result = function(item)
+        except Exception as error:
+            raise _ours(error) from error
+        return _reply(result)
+
+    return lambda item: threads.run(work, item)
+
+
+def _reply(result: Any) -> Reply:
+    try:
+        return Reply(msgspec.json.encode(result, enc_hook=_json_form).decode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FunctionError(
+            f"The function returned {type(result).__name__}, which has no JSON form ({error}).",
+            hint="Return text, numbers, lists, dicts, dataclasses or Pydantic models: outcomes are stored before they are delivered.",
+        ) from error
+
+
+def _json_form(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"no JSON form for {type(value).__name__}")
+    return dump(mode="json")
+
+
+def _ours(error: Exception) -> HeadraceError:
+    """An SDK's error carries its HTTP status: then the engine treats it as it would its own call's."""
+    if isinstance(error, HeadraceError):
+        return error
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and status >= 400:
+        headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
+        body = msgspec.json.encode(
+            {"error": {"message": str(error), "code": getattr(error, "code", None)}}, enc_hook=str
+        )
+        return error_of(status, {name.lower(): value for name, value in headers.items()}, body, time.time())
+    if isinstance(error, (TimeoutError, ConnectionError)) or type(error).__name__ in {
+        "APIConnectionError",
+        "APITimeoutError",
+    }:
+        return Transient(f"{type(error).__name__}: {error}", hint="Run again: it may have been a passing fault.")
+    return FunctionError(
+        f"{type(error).__name__}: {error}", hint="The function raised this for this item; --debug shows where."
+    )

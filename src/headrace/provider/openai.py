@@ -1,0 +1,132 @@
+"""The OpenAI chat dialect: a request becomes a body, a body becomes a reply. Pure but for the call at the end.
+
+https://platform.openai.com/docs/api-reference/chat, which every OpenAI-compatible server speaks.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.core.call import Call, Finish, Reply, Request
+from headrace.core.errors import CallError, Transient
+from headrace.provider.http import Http
+from headrace.provider.verdict import error_of
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+_FINISH: dict[str, Finish] = {
+    "stop": "stop", "eos": "stop", "length": "length", "model_length": "length", "content_filter": "filter",
+    "tool_calls": "tool", "function_call": "tool", "error": "error", "insufficient_system_resource": "error",
+}  # fmt: skip
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    model: str | None = None
+    usage: _Usage | None = None
+
+
+_decoder = msgspec.json.Decoder(_Completion)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(request: Request) -> bytes:
+    """The body of POST /chat/completions."""
+    body: dict[str, Any] = {"model": request.model, "messages": request.messages, **request.params}
+    if request.schema is not None:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": request.schema, "strict": request.strict},
+        }
+    return _encoder.encode(body)
+
+
+def decode(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    """The reply in an answer's bytes; raises the CallError behind anything that is no reply."""
+    if status != 200:
+        raise error_of(status, {name.lower(): value for name, value in headers.items()}, body, time.time())
+    try:
+        completion = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _no_completion(headers, body) from None
+    if not completion.choices:
+        raise Transient(
+            "The provider answered 200 without a choice.", hint="Run again: it may have been a passing fault."
+        )
+    choice = completion.choices[0]
+    finish: Finish = _FINISH.get(choice.finish_reason or "stop", "stop")
+    if choice.message.refusal:
+        finish = "refusal"
+    if finish == "error":
+        raise Transient("The provider broke the answer off with an error.", hint="Run again.")
+    usage = completion.usage or _Usage()
+    details = usage.prompt_tokens_details
+    return Reply(
+        choice.message.refusal or choice.message.content or "",
+        finish=finish,
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        cached_tokens=details.cached_tokens if details else None,
+        model=completion.model,
+    )
+
+
+def _no_completion(headers: Mapping[str, str], body: bytes) -> Exception:
+    """Some gateways hide an error in a 200: then it is that error."""
+    try:
+        data: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        data = None
+    error = data.get("error") if isinstance(data, dict) else None
+    if error:
+        code = error.get("code") if isinstance(error, dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        return error_of(status, {name.lower(): value for name, value in headers.items()}, body, time.time())
+    return Transient(
+        "The provider answered 200 with a body that is no chat completion.",
+        hint="Check that the base URL is that of an OpenAI-compatible server, up to and including its /v1.",
+    )
+
+
+def openai_call(http: Http, *, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> Call:
+    """A Call that asks an OpenAI-compatible server at `base_url`."""
+    url = base_url.rstrip("/") + "/chat/completions"
+    sent = {"Content-Type": "application/json", "User-Agent": "headrace"}
+    if api_key:
+        sent["Authorization"] = f"Bearer {api_key}"
+    sent.update(headers)
+
+    secrets = [secret for secret in (api_key, *headers.values()) if secret]
+
+    async def call(request: Request) -> Reply:
+        answer = await http.post(url, encode(request), sent)
+        try:
+            return decode(*answer)
+        except CallError as error:
+            for secret in secrets:  # some servers quote the key they refuse
+                error.message = error.message.replace(secret, "***")
+            raise
+
+    return call

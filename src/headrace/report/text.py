@@ -1,0 +1,108 @@
+"""Figures and foreign text made fit for people: 81,204 and 1:05, without what could steer a terminal or a page.
+
+Knows neither terminals nor HTML.
+"""
+
+import re
+import unicodedata
+from typing import Any
+
+import msgspec
+
+_STEERING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # C0 and C1, ESC among them; tab and line ends are dealt with apart
+    "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # order and invisible
+    "\U000e0000-\U000e0fff]"  # tags and selectors that hide text
+)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_LINE_ENDS = re.compile("\r\n?|[\u2028\u2029]")
+_MINUTE_S = 60
+_HOUR_S = 3600
+_DAY_S = 86_400
+_INTEGER_MAX = 10**300
+
+
+def clean(text: str) -> str:
+    """This text without control characters, overrides of its direction and lone surrogates; tabs and lines stay."""
+    return _SURROGATES.sub("\ufffd", _STEERING.sub("", _LINE_ENDS.sub("\n", text)))
+
+
+def one_line(text: str) -> str:
+    """Clean, on one line, runs of white space as one space."""
+    return " ".join(clean(text).split())
+
+
+def cells(character: str) -> int:
+    """Columns of a terminal that it takes: 0, 1 or 2."""
+    if character.isascii():
+        return 1
+    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def shown(value: Any) -> str:
+    """A value of an answer or a cell as text: words as they are, the rest as JSON."""
+    match value:
+        case str():
+            return value
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value) if abs(value) < _INTEGER_MAX else "a very large number"
+        case float():
+            return f"{value:.6g}"
+        case _:
+            try:
+                text = msgspec.json.encode(value).decode()
+            except (TypeError, ValueError, RecursionError):
+                return repr(value)
+            return str(msgspec.json.decode(text)) if text.startswith('"') else text  # a date, a UUID
+
+
+def number(value: float) -> str:
+    """1,204 or 3.57: three digits that matter where it has a fraction."""
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):  # noqa: PLR2004 - exact in a float
+        return f"{int(value):,}" if abs(value) < 10**15 else f"{float(value):.3g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"  # noqa: PLR2004
+
+
+def duration(seconds: float) -> str:
+    """12 s, 1:05 min, 3:20 h; tenths below ten seconds."""
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f} s" if seconds >= 0.05 or seconds == 0 else f"{seconds * 1000:.2g} ms"  # noqa: PLR2004
+    whole = round(seconds)
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S}:{whole % _MINUTE_S:02} min"
+    if whole < 2 * _DAY_S:
+        return f"{whole // _HOUR_S}:{whole % _HOUR_S // _MINUTE_S:02} h"
+    return f"{whole / _DAY_S:.1f} days"
+
+
+def rate(items_per_s: float) -> str:
+    """24.3 items/s, or 3.1 items/min where it is slow."""
+    if items_per_s >= 100:  # noqa: PLR2004
+        return f"{items_per_s:,.0f} items/s"
+    if items_per_s >= 1 or items_per_s == 0:
+        return f"{items_per_s:.1f} items/s"
+    per_min = items_per_s * _MINUTE_S
+    return f"{per_min:.1f} items/min" if per_min >= 1 else f"{per_min * _MINUTE_S:.1f} items/h"
+
+
+def plural(count: int, noun: str) -> str:
+    """1 item, 1,204 items."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def percent(part: float, whole: float) -> str:
+    """61 %; never 0 % of something nor 100 % of less than all."""
+    if not whole:
+        return ""
+    share = 100 * part / whole
+    if 0 < share < 1:
+        return "< 1 %"
+    return "> 99 %" if 99 < share < 100 else f"{share:.0f} %"  # noqa: PLR2004

@@ -1,0 +1,1 @@
+"""Worlds to try things in: virtual time, and the simulated provider as a real HTTP server."""

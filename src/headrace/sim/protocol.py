@@ -1,0 +1,305 @@
+"""One HTTP/1.1 connection to the simulated provider: bytes in, bytes out, one call at a time in the order they came.
+
+The hot path makes no task: a timer of the loop ends each call. Knows nothing of prompts; `wire` reads and writes bodies.
+"""
+
+import asyncio
+import hmac
+import socket
+import struct
+from collections import deque
+from typing import Any
+
+import httptools
+import msgspec
+
+from headrace.core.errors import AttemptTimeout, HeadraceError, Unreachable
+from headrace.provider.chance import Fault
+from headrace.provider.simulated import MODEL, Simulated, Visit, status_of
+from headrace.sim import wire
+
+MOST_HEAD_BYTES = 64 * 1024
+MOST_BODY_BYTES = 32 * 1024 * 1024
+MOST_WAITING = 16
+"""Pipelined requests on one connection before it stops reading."""
+
+_CHAT = (b"/v1/chat/completions", b"/chat/completions")
+_BROKEN = (Fault.RESET, Fault.MALFORMED, Fault.CUT)
+_RESET = struct.pack("ii", 1, 0)
+_REASONS = {
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    413: "Content Too Large", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 503: "Service Unavailable", 529: "Overloaded",
+}  # fmt: skip
+
+
+class House(msgspec.Struct, frozen=True):
+    """What all connections of one server share."""
+
+    simulated: Simulated
+    loop: asyncio.AbstractEventLoop
+    api_key: str | None
+    model: str | None
+    open: "set[Connection]"
+
+
+class _Asked(msgspec.Struct, gc=False):
+    """One HTTP request, read to its end; or the refusal that ends the connection."""
+
+    method: bytes
+    target: bytes
+    body: bytes
+    keep_alive: bool
+    authorization: bytes = b""
+    refusal: wire.Refusal | None = None
+
+
+class Connection(asyncio.Protocol):
+    """Answers what httptools reads. `gone` and `cut` calls leave their traces in the ledger."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.simulated = house.simulated
+        self.transport: Any = None
+        self.parser = httptools.HttpRequestParser(self)
+        self.waiting: deque[_Asked] = deque()
+        self.visit: Visit | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.keep_alive = True
+        self.pumping = False
+        self.deaf = False
+        self.full = False
+        self.in_head = True
+        self.head_bytes = 0
+        self.target = b""
+        self.body: list[bytes] = []
+        self.body_bytes = 0
+        self.authorization = b""
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.house.open.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.house.open.discard(self)
+        self.waiting.clear()
+        self.deaf = True
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.visit is not None:
+            visit, self.visit = self.visit, None
+            self.simulated.leave(visit, "hang" if visit.ending is Fault.HANG else "gone")
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self._pump()
+
+    def data_received(self, data: bytes) -> None:
+        if self.deaf:
+            return
+        if self.in_head:
+            self.head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.deaf = True  # the request itself is answered as if it had not asked for another protocol
+            if self.waiting:
+                self.waiting[-1].keep_alive = False
+        except httptools.HttpParserError:
+            self._refuse(wire.Refusal(400, "This is no HTTP/1.1 request."))
+        if self.in_head and self.head_bytes > MOST_HEAD_BYTES:
+            self._refuse(wire.Refusal(431, f"The request's head is larger than {MOST_HEAD_BYTES} bytes."))
+        self._pump()
+
+    # What the parser tells.
+
+    def on_message_begin(self) -> None:
+        self.target = b""
+        self.body = []
+        self.body_bytes = 0
+        self.authorization = b""
+        self.in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        self.head_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        self.body_bytes += len(body)
+        if self.body_bytes <= MOST_BODY_BYTES:
+            self.body.append(body)
+        else:
+            self.body = []
+            self._refuse(wire.Refusal(413, f"The request's body is larger than {MOST_BODY_BYTES} bytes."))
+
+    def on_message_complete(self) -> None:
+        if self.deaf:
+            return
+        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
+        self.body = []
+        self.waiting.append(
+            _Asked(self.parser.get_method(), self.target, body, self.parser.should_keep_alive(), self.authorization)
+        )
+        if len(self.waiting) == MOST_WAITING:
+            self.transport.pause_reading()
+
+    def _refuse(self, refusal: wire.Refusal) -> None:
+        """After what waits is answered, say why, and close; nothing further is read."""
+        if not self.deaf:
+            self.deaf = True
+            self.waiting.append(_Asked(b"", b"", b"", keep_alive=False, refusal=refusal))
+
+    # Answering.
+
+    def _pump(self) -> None:
+        """Begin what waits, one after the other, as long as nothing is being answered."""
+        if self.pumping:
+            return
+        self.pumping = True
+        try:
+            while self.waiting and self.visit is None and not self.full and not self.transport.is_closing():
+                asked = self.waiting.popleft()
+                if len(self.waiting) == MOST_WAITING - 1 and not self.deaf:
+                    self.transport.resume_reading()
+                self.keep_alive = asked.keep_alive
+                try:
+                    self._begin(asked)
+                except wire.Refusal as refusal:
+                    self.simulated.ledger.count(str(refusal.status))
+                    self._write_refusal(refusal)
+        finally:
+            self.pumping = False
+
+    def _begin(self, asked: _Asked) -> None:
+        if asked.refusal is not None:
+            raise asked.refusal
+        path, _, query = asked.target.partition(b"?")
+        if path not in _CHAT:
+            self._write(200, self._page(asked, path, query))
+            return
+        if asked.method != b"POST":
+            raise _not_allowed(asked.method, "POST")
+        self._check_key(asked)
+        request = wire.read(asked.body)
+        if self.house.model is not None and request.model != self.house.model:
+            raise wire.Refusal(
+                404, f"The model `{request.model}` does not exist or you do not have access to it.",
+                param="model", code="model_not_found",
+            )  # fmt: skip
+        visit = self.simulated.arrive(request)
+        if isinstance(visit.ending, AttemptTimeout):
+            visit.ending = Fault.HANG
+        elif isinstance(visit.ending, Unreachable):
+            visit.ending = Fault.RESET
+        self.visit = visit
+        if visit.ending is Fault.HANG:
+            return
+        if visit.latency_s > 0:
+            self.timer = self.house.loop.call_later(visit.latency_s, self._finish, visit)
+        else:
+            self._finish(visit)
+
+    def _finish(self, visit: Visit) -> None:
+        """The time of a call has come: answer it as was decided."""
+        self.timer = None
+        self.visit = None
+        simulated = self.simulated
+        if isinstance(visit.ending, Fault) and visit.ending in _BROKEN:
+            self._break(visit.ending)
+            simulated.leave(visit, status_of(visit))
+        else:
+            try:
+                reply = simulated.outcome(visit)
+                body = wire.completion(reply, simulated.ledger.paid)
+            except HeadraceError as error:
+                refusal = wire.refusal_of(error)
+                simulated.leave(visit, str(refusal.status))
+                self._write_refusal(refusal)
+            else:
+                self._write(200, body)
+                simulated.leave(visit, "200", paid=reply)
+        self._pump()
+
+    def _break(self, fault: Fault) -> None:
+        begun = b'{"id":"chatcmpl-0","object":"chat.completion","choices":[{"index":0,"mess'
+        if fault is Fault.RESET:
+            self._reset()
+        else:
+            self._write(200, begun, missing=500 if fault is Fault.CUT else 0)
+
+    def _check_key(self, asked: _Asked) -> None:
+        key = self.house.api_key
+        if key is not None and not hmac.compare_digest(asked.authorization, b"Bearer " + key.encode()):
+            raise wire.Refusal(401, "Incorrect API key provided.", code="invalid_api_key")
+
+    def _page(self, asked: _Asked, path: bytes, query: bytes) -> bytes:
+        ledger = self.simulated.ledger
+        match path:
+            case b"/v1/models" | b"/models":
+                _allow(asked.method, "GET")
+                self._check_key(asked)
+                model = {"id": self.house.model or MODEL, "object": "model", "created": 0, "owned_by": "headrace"}
+                return msgspec.json.encode({"object": "list", "data": [model]})
+            case b"/ledger":
+                _allow(asked.method, "GET", "DELETE")
+                if asked.method == b"DELETE":
+                    ledger.reset()
+                return msgspec.json.encode(ledger.as_json(items=query != b"items=no"))
+            case b"/healthz":
+                _allow(asked.method, "GET")
+                return b'{"status":"ok"}'
+        raise wire.Refusal(404, "There is no such page.", code="unknown_url")
+
+    def _write_refusal(self, refusal: wire.Refusal) -> None:
+        more = "" if refusal.retry_after_s is None else f"Retry-After: {refusal.retry_after_s:g}\r\n"
+        if refusal.status == 405:
+            more = f"Allow: {refusal.param}\r\n"
+        self._write(refusal.status, refusal.body(), more)
+
+    def _write(self, status: int, body: bytes, more: str = "", *, missing: int = 0) -> None:
+        """Head and body in one write; with `missing` bytes promised and not sent, the connection closes."""
+        if status == 200 and self.keep_alive and not missing:
+            self.transport.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            return
+        if not self.keep_alive:
+            more += "Connection: close\r\n"
+        reason = _REASONS.get(status, "Error")
+        head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body) + missing}\r\n"
+        self.transport.write(f"{head}{more}\r\n".encode() + body)
+        if missing or not self.keep_alive:
+            self.transport.close()
+
+    def _reset(self) -> None:
+        """A TCP reset, not an orderly end."""
+        own = self.transport.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+
+class KeyedConnection(Connection):
+    """Reads headers as well, which costs time, for servers that ask for a key."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"authorization":
+            self.authorization = value
+
+
+def _allow(method: bytes, *methods: str) -> None:
+    if method.decode("ascii", "replace") not in methods:
+        raise _not_allowed(method, ", ".join(methods))
+
+
+def _not_allowed(method: bytes, allowed: str) -> wire.Refusal:
+    said = method.decode("ascii", "replace")
+    return wire.Refusal(405, f"Not allowed to {said} here; use {allowed}.", param=allowed, code="method_not_supported")

@@ -1,0 +1,219 @@
+"""The OpenAI chat dialect from the server's side: a body becomes a Request, a Reply or an error becomes a body. Pure."""
+
+import time
+from typing import Any
+
+import msgspec
+
+from headrace.core.call import Finish, Message, Reply, Request, Role
+from headrace.core.digest import Digest
+from headrace.core.errors import (
+    CallError,
+    ContextTooLong,
+    Credentials,
+    Filtered,
+    HeadraceError,
+    ModelNotFound,
+    Overloaded,
+    QuotaExhausted,
+    Rejected,
+    Throttled,
+    Transient,
+)
+
+_ROLES: dict[str, Role] = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "assistant",
+    "function": "assistant",
+}  # fmt: skip
+_FINISH: dict[Finish, str] = {
+    "stop": "stop", "length": "length", "filter": "content_filter", "refusal": "stop", "tool": "tool_calls",
+    "error": "error",
+}  # fmt: skip
+_KEPT_FORMATS = 64
+_NO_DIGEST = Digest(b"")
+
+
+class Refusal(HeadraceError):
+    """An HTTP error in OpenAI's shape."""
+
+    def __init__(self, status: int, message: str, *, kind: str = "", param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.type = kind or ("server_error" if status >= 500 else "invalid_request_error")
+        self.param = param
+        self.code = code
+        self.retry_after_s: float | None = None
+
+    def body(self) -> bytes:
+        return _encoder.encode(
+            {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        )
+
+
+class _Part(msgspec.Struct, gc=False):
+    text: str = ""
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str
+    content: str | list[_Part] | None = None
+
+
+class _Chat(msgspec.Struct, gc=False):
+    model: str | None = None
+    messages: list[_Message] | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    response_format: msgspec.Raw | None = None
+    stream: bool | None = None
+    n: int | None = None
+
+
+class _SchemaFormat(msgspec.Struct):
+    """What a response_format asks for: a schema, or any object."""
+
+    schema: dict[str, Any] | None
+    any_object: bool = False
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class _Answer(msgspec.Struct, gc=False):
+    content: str | None
+    role: str = "assistant"
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Answer
+    finish_reason: str
+    index: int = 0
+    logprobs: None = None
+
+
+class _Completion(msgspec.Struct, gc=False):
+    id: str
+    created: int
+    model: str
+    choices: tuple[_Choice]
+    usage: _Usage
+    object: str = "chat.completion"
+
+
+_decoder = msgspec.json.Decoder(_Chat)
+_encoder = msgspec.json.Encoder()
+_formats: dict[bytes, _SchemaFormat] = {}
+
+
+def read(body: bytes) -> Request:
+    """The request in a body; raises Refusal with what is wrong with it."""
+    try:
+        chat = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, f"Invalid request body: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refusal(400, "We could not parse the JSON body of your request.") from None
+    if not chat.model:
+        raise Refusal(400, "You must provide a model parameter.", param="model", code="missing_required_parameter")
+    if not chat.messages:
+        raise Refusal(400, "You must provide messages.", param="messages", code="missing_required_parameter")
+    if chat.stream:
+        raise Refusal(400, "The simulated provider does not stream.", param="stream", code="unsupported_value")
+    if chat.n not in (None, 1):
+        raise Refusal(400, "The simulated provider gives one choice.", param="n", code="unsupported_value")
+    messages = tuple([_message(message, position) for position, message in enumerate(chat.messages)])
+    params: dict[str, Any] = {}
+    for name, most in (("max_tokens", chat.max_tokens), ("max_completion_tokens", chat.max_completion_tokens)):
+        if most is not None:
+            if most < 1:
+                raise Refusal(400, f"{name} must be at least 1.", param=name, code="integer_below_min_value")
+            params[name] = most
+    if chat.response_format is None:
+        return Request(_NO_DIGEST, chat.model, messages, params)
+    form = _format(bytes(chat.response_format))
+    if form.any_object:
+        params["response_format"] = {"type": "json_object"}
+    return Request(_NO_DIGEST, chat.model, messages, params, form.schema)
+
+
+def _message(message: _Message, position: int) -> Message:
+    role = _ROLES.get(message.role)
+    if role is None:
+        raise Refusal(400, f"Unknown role in message {position}.", param=f"messages.[{position}].role", code="invalid_value")
+    content = message.content
+    if not isinstance(content, str):
+        content = "".join([part.text for part in content]) if content else ""
+    return Message(role, content)
+
+
+def _format(raw: bytes) -> _SchemaFormat:
+    """Read once per distinct response_format: the same bytes give the same schema object."""
+    kept = _formats.get(raw)
+    if kept is None:
+        if len(_formats) >= _KEPT_FORMATS:
+            _formats.clear()
+        kept = _formats[raw] = _read_format(raw)
+    return kept
+
+
+def _read_format(raw: bytes) -> _SchemaFormat:
+    asked = msgspec.json.decode(raw)
+    if not isinstance(asked, dict):
+        asked = {}
+    kind = asked.get("type")
+    if kind == "text":
+        return _SchemaFormat(None)
+    if kind == "json_object":
+        return _SchemaFormat(None, any_object=True)
+    named = asked.get("json_schema") if kind == "json_schema" else None
+    schema = named.get("schema") if isinstance(named, dict) else None
+    if not isinstance(schema, dict) or not named.get("name"):
+        raise Refusal(400, "Invalid response_format: type json_schema needs a name and a schema.", param="response_format")
+    return _SchemaFormat(schema)
+
+
+def completion(reply: Reply, number: int) -> bytes:
+    asked, made = reply.input_tokens or 0, reply.output_tokens or 0
+    refused = reply.finish == "refusal"
+    answer = _Answer(None, refusal=reply.text) if refused else _Answer(reply.text)
+    return _encoder.encode(
+        _Completion(
+            f"chatcmpl-{number}",
+            int(time.time()),
+            reply.model or "",
+            (_Choice(answer, _FINISH[reply.finish]),),
+            _Usage(asked, made, asked + made),
+        )
+    )
+
+
+_REFUSALS: tuple[tuple[type[HeadraceError], int, str, str | None], ...] = (
+    (QuotaExhausted, 429, "insufficient_quota", "insufficient_quota"),
+    (Throttled, 429, "requests", "rate_limit_exceeded"),
+    (Overloaded, 503, "server_error", "overloaded"),
+    (Credentials, 401, "invalid_request_error", "invalid_api_key"),
+    (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
+    (ContextTooLong, 400, "invalid_request_error", "context_length_exceeded"),
+    (Filtered, 400, "invalid_request_error", "content_filter"),
+    (Rejected, 400, "invalid_request_error", None),
+    (Transient, 500, "server_error", None),
+)
+"""The first that fits; an error's own status goes before the one here."""
+
+
+def refusal_of(error: HeadraceError) -> Refusal:
+    """How a real provider would tell this error."""
+    if isinstance(error, Refusal):
+        return error
+    status, kind, code = next(
+        ((status, kind, code) for type_, status, kind, code in _REFUSALS if isinstance(error, type_)),
+        (500, "server_error", None),
+    )
+    own = error.status if isinstance(error, CallError) else None
+    refusal = Refusal(own or status, error.message, kind=kind, code=code)
+    refusal.retry_after_s = error.retry_after_s if isinstance(error, CallError) else None
+    return refusal

@@ -1,0 +1,1 @@
+"""Durable memory: answers by digest, outcomes by run."""

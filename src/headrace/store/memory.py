@@ -1,0 +1,180 @@
+"""The store's twin in memory: the same verbs and meanings without threads or files, for virtual time and rehearsals.
+
+A `Memory` is what survives; a `MemoryStore` is one process's use of it, which can `crash`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+
+import msgspec
+
+from headrace.core.call import Reply
+from headrace.core.digest import Digest
+from headrace.core.errors import RunIsLive
+from headrace.core.item import Outcome
+from headrace.core.ports import Answered, Counts, Done, Record, Rejected, Released, RunInfo
+from headrace.store import tables
+
+
+class Memory:
+    """What several stores share, as processes share a file."""
+
+    def __init__(self) -> None:
+        self.answers: dict[Digest, tuple[float, Reply]] = {}
+        self.evidence: list[tuple[Digest, Reply, str]] = []
+        self.claims: dict[Digest, int] = {}
+        self.runs: dict[str, RunInfo] = {}
+        self.owners: dict[str, int] = {}
+        self.outcomes: dict[str, dict[str, tuple[int, Outcome]]] = {}
+        self.alive: set[int] = set()
+        self._numbers = count(1)
+
+    def new_owner(self) -> int:
+        owner = next(self._numbers)
+        self.alive.add(owner)
+        return owner
+
+
+class MemoryStore:
+    """`commit_s` is how long a commit takes, as the writer's group does."""
+
+    def __init__(self, memory: Memory | None = None, *, commit_s: float = 0.0) -> None:
+        self.memory = memory or Memory()
+        self._owner = self.memory.new_owner()
+        self._commit_s = commit_s
+        self._jobs: list[tuple[Callable[[], None], asyncio.Future[None] | None]] = []
+
+    async def find(self, digests: Sequence[Digest], *, since: float = 0.0) -> dict[Digest, Reply]:
+        return self._answers(digests, since)
+
+    async def claim(self, digests: Sequence[Digest], *, since: float = 0.0) -> dict[Digest, Reply | None]:
+        claimed: dict[Digest, Reply | None] = {}
+        await self._transaction(lambda: claimed.update(self._claimed(digests, since)))
+        return claimed
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        kept = [_through_json(record) for record in records]
+        await self._transaction(lambda: self._apply(kept))
+
+    def post(self, records: Sequence[Record]) -> None:
+        kept = [_through_json(record) for record in records]
+        self._ask(lambda: self._apply(kept))
+
+    async def outcomes(self, run: str, keys: Sequence[str]) -> dict[str, tuple[int, Outcome]]:
+        known = self.memory.outcomes[run]
+        return {key: known[key] for key in keys if key in known}
+
+    async def open_run(self, info: RunInfo) -> RunInfo:
+        memory = self.memory
+        if memory.owners.get(info.id) in memory.alive:
+            raise RunIsLive(f"The run {info.name!r} is going on in another process.", hint="Wait for it or end it.")
+        before = memory.runs.get(info.id)
+        opened = msgspec.structs.replace(info, status="running", session=before.session + 1 if before else 1)
+        memory.runs[info.id], memory.owners[info.id] = opened, self._owner
+        memory.outcomes.setdefault(info.id, {})
+        return opened
+
+    async def close_run(self, info: RunInfo) -> None:
+        await self._transaction(lambda: self._close(info))
+
+    def runs(self) -> list[RunInfo]:
+        return sorted(self.memory.runs.values(), key=lambda info: -info.started_at)
+
+    def counts(self, run: str) -> Counts:
+        outcomes = [outcome for _, outcome in self.memory.outcomes.get(run, {}).values()]
+        ok = sum(outcome.ok for outcome in outcomes)
+        total = self.memory.runs[run].total if run in self.memory.runs else None
+        return Counts(
+            ok, len(outcomes) - ok, None if total is None else max(0, total - len(outcomes)),
+            sum(outcome.attempts for outcome in outcomes), sum(outcome.input_tokens or 0 for outcome in outcomes),
+            sum(outcome.output_tokens or 0 for outcome in outcomes),
+        )  # fmt: skip
+
+    def scan(self, run: str) -> Iterator[Outcome]:
+        outcomes = [outcome for _, outcome in self.memory.outcomes.get(run, {}).values()]
+        yield from sorted(outcomes, key=lambda outcome: (outcome.position, outcome.key))
+
+    async def close(self) -> None:
+        self.crash()
+
+    def crash(self) -> None:
+        """End as `kill -9` does: claims and runs stay behind, held by nobody alive."""
+        self.memory.alive.discard(self._owner)
+
+    def _answers(self, digests: Sequence[Digest], since: float) -> dict[Digest, Reply]:
+        known = ((digest, self.memory.answers.get(digest)) for digest in digests)
+        return {
+            digest: msgspec.structs.replace(entry[1], attempts=0, value=None)
+            for digest, entry in known
+            if entry is not None and entry[0] >= since
+        }
+
+    def _claimed(self, digests: Sequence[Digest], since: float) -> dict[Digest, Reply | None]:
+        memory = self.memory
+        claimed: dict[Digest, Reply | None] = dict(self._answers(digests, since))
+        for digest in digests:
+            if digest in claimed:
+                continue
+            holder = memory.claims.get(digest)
+            if holder is None or holder == self._owner or holder not in memory.alive:
+                memory.claims[digest] = self._owner
+            else:
+                claimed[digest] = None
+        return claimed
+
+    def _apply(self, records: Sequence[Record]) -> None:
+        memory = self.memory
+        for record in records:
+            if isinstance(record, Done):
+                self._settle(record.run, record.outcome)
+                continue
+            if isinstance(record, Answered):
+                memory.answers[record.digest] = (time.time(), record.reply)
+            elif isinstance(record, Rejected):
+                memory.evidence.append((record.digest, record.reply, record.reason))
+            if memory.claims.get(record.digest) == self._owner:
+                del memory.claims[record.digest]
+
+    def _close(self, info: RunInfo) -> None:
+        memory = self.memory
+        session = memory.runs[info.id].session
+        memory.runs[info.id] = msgspec.structs.replace(info, session=session)
+        del memory.owners[info.id]
+        if info.status == "finished":
+            known = memory.outcomes[info.id]
+            memory.outcomes[info.id] = {key: entry for key, entry in known.items() if entry[0] == session}
+
+    def _settle(self, run: str, outcome: Outcome) -> None:
+        session = self.memory.runs[run].session
+        before = self.memory.outcomes[run].get(outcome.key)
+        if before is not None and outcome.cached and before[1].ok:
+            outcome = msgspec.structs.replace(before[1], position=outcome.position, item=outcome.item)
+        self.memory.outcomes[run][outcome.key] = (session, outcome)
+
+    async def _transaction(self, work: Callable[[], None]) -> None:
+        done = asyncio.get_running_loop().create_future()
+        self._ask(work, done)
+        await done
+
+    def _ask(self, work: Callable[[], None], done: asyncio.Future[None] | None = None) -> None:
+        if not self._jobs:
+            asyncio.get_running_loop().call_later(self._commit_s, self._flush)
+        self._jobs.append((work, done))
+
+    def _flush(self) -> None:
+        jobs, self._jobs = self._jobs, []
+        if self._owner not in self.memory.alive:
+            return  # a dead process commits nothing and hears nothing
+        for work, done in jobs:
+            work()
+            if done is not None and not done.done():
+                done.set_result(None)
+
+
+def _through_json(record: Record) -> Record:
+    """What comes back is what JSON keeps, as from the file."""
+    if isinstance(record, Done):
+        return Done(record.run, tables.outcome_of(tables.outcome_row(record.outcome)))
+    return record

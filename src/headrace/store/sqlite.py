@@ -1,0 +1,240 @@
+"""The store in one SQLite file (WAL): a writer thread that commits groups, a reader thread that never waits for it.
+
+Enters and leaves core values; knows nothing of tasks, providers or the engine.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from headrace.core.call import Reply
+from headrace.core.digest import Digest
+from headrace.core.errors import RunIsLive, StoreError
+from headrace.core.item import Outcome
+from headrace.core.ports import Answered, Done, Record, Rejected, Released, RunInfo
+from headrace.store import tables
+from headrace.store.file import connect, prepare, unreadable
+from headrace.store.owner import Owner, folder_of
+from headrace.store.writer import Writer
+
+T = TypeVar("T")
+_ROWS_AT_ONCE = 500
+
+
+class _Write(msgspec.Struct, frozen=True):
+    """Rows of one commit, already encoded: what cannot be encoded fails its caller, not the whole group."""
+
+    answers: list[tuple[Any, ...]]
+    evidence: list[tuple[Any, ...]]
+    outcomes: list[tuple[Any, ...]]
+    released: list[Digest]
+
+
+class _Claim(msgspec.Struct, frozen=True):
+    digests: list[Digest]
+    since: float
+
+
+class SqliteStore:
+    """Raises StoreError when `path` cannot be opened, is no store, or is one of another version."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._numbers: dict[str, tuple[int, int]] = {}  # run id -> (number, session), of the runs open here
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = connect(path)
+            prepare(connection, path)
+            self._owner = Owner(folder_of(path))
+            self._reads = connect(path)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"The store {path} cannot be opened ({error}).",
+                hint="Name another file with --store, or see that this one may be read and written.",
+            ) from error
+        self._writer = Writer(connection, self._apply)
+        self._connection = connection
+        self._reader = ThreadPoolExecutor(1, "headrace-find")
+
+    async def find(self, digests: Sequence[Digest], *, since: float = 0.0) -> dict[Digest, Reply]:
+        return await self._read(lambda: _answers(self._reads, digests, since))
+
+    async def claim(self, digests: Sequence[Digest], *, since: float = 0.0) -> dict[Digest, Reply | None]:
+        claimed: dict[Digest, Reply | None] = await self._writer.write(_Claim(list(digests), since))
+        return claimed
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        await self._writer.write(self._encoded(records))
+
+    def post(self, records: Sequence[Record]) -> None:
+        self._writer.post(self._encoded(records))
+
+    async def outcomes(self, run: str, keys: Sequence[str]) -> dict[str, tuple[int, Outcome]]:
+        number, _ = self._numbers[run]
+
+        def read() -> dict[str, tuple[int, Outcome]]:
+            rows = _in_chunks(self._reads, tables.find_outcomes, keys, before=(number,))
+            return {row[1]: (row[0], tables.outcome_of(row[1:])) for row in rows}
+
+        return await self._read(read)
+
+    async def open_run(self, info: RunInfo) -> RunInfo:
+        opened: RunInfo | StoreError = await self._writer.write(info)
+        if isinstance(opened, StoreError):
+            raise opened
+        return opened
+
+    async def close_run(self, info: RunInfo) -> None:
+        await self._writer.write(info)
+        self._numbers.pop(info.id, None)
+
+    async def close(self) -> None:
+        await self._writer.close()
+        self._reader.shutdown(wait=True)
+        self._reads.close()
+        self._connection.execute(tables.RELEASE_ALL, (self._owner.id,))
+        self._connection.execute("PRAGMA optimize")
+        self._connection.close()
+        self._owner.close()
+
+    async def _read(self, read: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, read)
+        except sqlite3.Error as error:
+            raise unreadable(self.path, error) from error
+
+    def _encoded(self, records: Sequence[Record]) -> _Write:
+        write = _Write([], [], [], [])
+        now = time.time()
+        for record in records:
+            match record:
+                case Done(run, outcome):
+                    number, session = self._numbers[run]
+                    write.outcomes.append((number, session, *tables.outcome_row(outcome)))
+                case Answered(digest, reply):
+                    write.answers.append((digest, *tables.reply_row(reply), now))
+                    write.released.append(digest)
+                case Rejected(digest, reply, reason):
+                    write.evidence.append((digest, *tables.reply_row(reply), now, reason))
+                    write.released.append(digest)
+                case Released(digest):
+                    write.released.append(digest)
+        return write
+
+    # What follows runs in the writer's thread, inside its transaction.
+
+    def _apply(self, connection: sqlite3.Connection, jobs: Sequence[Any]) -> list[Any]:
+        writes = [job for job in jobs if isinstance(job, _Write)]
+        _insert(connection, tables.add_answers, [row for write in writes for row in write.answers])
+        _insert(connection, tables.add_evidence, [row for write in writes for row in write.evidence])
+        _insert(connection, tables.add_outcomes, _last_of_each_key([row for write in writes for row in write.outcomes]))
+        released = [digest for write in writes for digest in write.released]
+        for chunk in _chunks(released):
+            connection.execute(tables.release(len(chunk)), (self._owner.id, *chunk))
+        claims = [job for job in jobs if isinstance(job, _Claim)]
+        claimed: dict[Digest, Reply | None] = {}
+        for since in {claim.since for claim in claims}:
+            wanted = [digest for claim in claims if claim.since == since for digest in claim.digests]
+            claimed.update(self._claimed(connection, wanted, since))
+        return [self._result(connection, job, claimed) for job in jobs]
+
+    def _result(self, connection: sqlite3.Connection, job: Any, claimed: dict[Digest, Reply | None]) -> Any:
+        match job:
+            case _Claim(digests=digests):
+                return {digest: claimed[digest] for digest in digests if digest in claimed}
+            case RunInfo(status="running"):
+                return self._open(connection, job)
+            case RunInfo():
+                self._close(connection, job)
+        return None
+
+    def _claimed(
+        self, connection: sqlite3.Connection, digests: list[Digest], since: float
+    ) -> dict[Digest, Reply | None]:
+        """What of these is not ours to call: answered meanwhile, or in the hands of another live process."""
+        claimed: dict[Digest, Reply | None] = dict(_answers(connection, digests, since))
+        wanted = [digest for digest in digests if digest not in claimed]
+        _insert(connection, tables.claim, [(digest, self._owner.id) for digest in wanted])
+        held: defaultdict[str, list[Digest]] = defaultdict(list)
+        for digest, owner in _in_chunks(connection, tables.holders, wanted):
+            held[owner].append(digest)
+        for owner, theirs in held.items():
+            if owner == self._owner.id:
+                continue
+            if self._owner.is_alive(owner):
+                claimed.update(dict.fromkeys(theirs))
+                continue
+            for chunk in _chunks(theirs):
+                connection.execute(tables.take_over(len(chunk)), (self._owner.id, *chunk))
+        return claimed
+
+    def _open(self, connection: sqlite3.Connection, info: RunInfo) -> RunInfo | StoreError:
+        row = connection.execute(tables.RUN, (info.id,)).fetchone()
+        spec = tables.spec_text(info)
+        if row is None:
+            fresh = (
+                info.id,
+                info.name,
+                info.source,
+                spec,
+                "running",
+                "",
+                info.started_at,
+                None,
+                1,
+                None,
+                self._owner.id,
+            )
+            connection.execute(tables.ADD_RUN, fresh)
+        elif row[10] and (row[0] in self._numbers or (row[10] != self._owner.id and self._owner.is_alive(row[10]))):
+            return RunIsLive(
+                f"The run {info.name!r} is going on in another process.",
+                hint="Wait for it or end it; --name gives a second run over the same input a name of its own.",
+            )
+        else:
+            connection.execute(
+                tables.OPEN_RUN, (info.name, info.source, spec, info.started_at, self._owner.id, info.id)
+            )
+        row = connection.execute(tables.RUN, (info.id,)).fetchone()
+        opened = tables.run_of(row[:10])
+        self._numbers[info.id] = (row[11], opened.session)
+        return opened
+
+    def _close(self, connection: sqlite3.Connection, info: RunInfo) -> None:
+        connection.execute(tables.CLOSE_RUN, (info.status, info.reason, info.ended_at, info.total, info.id))
+        if info.status == "finished":  # the source was read to its end: what it no longer has is no longer the run's
+            connection.execute(tables.FORGET_GONE, self._numbers[info.id])
+
+
+def _chunks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]
+
+
+def _insert(connection: sqlite3.Connection, statement: Any, rows: list[tuple[Any, ...]]) -> None:
+    for chunk in _chunks(rows):
+        connection.execute(statement(len(chunk)), [value for row in chunk for value in row])
+
+
+def _in_chunks(
+    connection: sqlite3.Connection, statement: Any, keys: Sequence[Any], before: tuple[Any, ...] = ()
+) -> Iterator[tuple[Any, ...]]:
+    for chunk in _chunks(keys):
+        yield from connection.execute(statement(len(chunk)), (*before, *chunk))
+
+
+def _answers(connection: sqlite3.Connection, digests: Sequence[Digest], since: float) -> dict[Digest, Reply]:
+    rows = _in_chunks(connection, tables.find_answers, digests, before=(since,))
+    return {Digest(row[0]): tables.reply_of(row[1:]) for row in rows}
+
+
+def _last_of_each_key(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """One statement cannot update the same row twice."""
+    return list({(row[0], row[2]): row for row in rows}.values())

@@ -1,0 +1,101 @@
+"""One thread that writes, in groups: whatever was asked for within 20 ms is one transaction.
+
+Enters jobs from the event loop, leaves their results there; the loop never waits for the disk.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from headrace.core.errors import StoreError
+
+GROUP_S = 0.02
+
+Apply = Callable[[sqlite3.Connection, Sequence[Any]], list[Any]]
+"""Writes a group inside a transaction that is already open; one result for each job."""
+
+_Job = tuple[Any, "asyncio.Future[Any] | None"]
+
+
+class Writer:
+    def __init__(self, connection: sqlite3.Connection, apply: Apply) -> None:
+        self._connection = connection
+        self._apply = apply
+        self._jobs: list[_Job] = []
+        self._groups: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Job]] | None] = queue.SimpleQueue()
+        self._broken: StoreError | None = None
+        self._last_s = 0.0
+        self._scheduled = False
+        self._thread = threading.Thread(target=self._serve, name="headrace-store", daemon=True)
+        self._thread.start()
+
+    async def write(self, job: Any) -> Any:
+        """The job's result, once its group is durable. Raises StoreError where the group could not be written."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        self._jobs.append((job, done))
+        self._schedule(loop)
+        return await done
+
+    def post(self, job: Any) -> None:
+        """Write the job before all that is asked for later; should that fail, all that comes later fails too."""
+        self._jobs.append((job, None))
+        self._schedule(asyncio.get_running_loop())
+
+    async def close(self) -> None:
+        """After all that was asked for is written."""
+        if self._thread.is_alive():
+            self._flush(asyncio.get_running_loop())
+            self._groups.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_at(max(loop.time(), self._last_s + GROUP_S), self._flush, loop)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        self._last_s = loop.time()
+        if self._jobs:
+            self._groups.put((loop, self._jobs))
+            self._jobs = []
+
+    def _serve(self) -> None:
+        while (group := self._groups.get()) is not None:
+            loop, jobs = group
+            results = self._broken or self._write(jobs)
+            try:
+                loop.call_soon_threadsafe(_hand_back, jobs, results)
+            except RuntimeError:  # the loop has closed: nobody waits any more
+                continue
+
+    def _write(self, jobs: list[_Job]) -> list[Any] | StoreError:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            results = self._apply(self._connection, [job for job, _ in jobs])
+            self._connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._broken = StoreError(
+                f"The store could not be written ({error}).",
+                hint="What was committed before is safe. See that the disk has room and the file may be written, "
+                "then run again.",
+            )
+            self._broken.__cause__ = error
+            return self._broken
+        return results
+
+
+def _hand_back(jobs: list[_Job], results: list[Any] | StoreError) -> None:
+    for index, (_, done) in enumerate(jobs):
+        if done is None or done.done():  # posted, or its caller was cancelled
+            continue
+        if isinstance(results, StoreError):
+            done.set_exception(results)
+        else:
+            done.set_result(results[index])

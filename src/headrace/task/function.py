@@ -1,0 +1,52 @@
+"""A user's function as a task: the request is its item, the value its result.
+
+Knows nothing of how or where the function runs.
+"""
+
+import secrets
+import typing
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from headrace.core.call import Reply, Request
+from headrace.core.digest import Digest, canonical, digest_of
+from headrace.core.item import Item
+
+
+class FunctionTask:
+    """Its results are reused only where it has a name and a version: only its author knows when it changed."""
+
+    def __init__(self, function: Callable[[Any], Any], *, name: str = "", version: str = "") -> None:
+        self.reusable = bool(name and version)
+        self.label = name or getattr(function, "__qualname__", type(function).__qualname__)
+        identity = [name, version] if self.reusable else [getattr(function, "__module__", ""), self.label]
+        self.digest: Digest = digest_of({"task": "function", "identity": identity})
+        self._prefix = self.digest if self.reusable else Digest(secrets.token_bytes(32))
+        self._convert = _converter(function)
+
+    def request(self, item: Item) -> Request:
+        identity = (
+            sha256(self._prefix + canonical(item.data)) if self.reusable else sha256(self._prefix + item.key.encode())
+        )
+        return Request(Digest(identity.digest()), item=item.data)
+
+    def value(self, reply: Reply) -> Any:
+        return self._convert(reply.text)
+
+
+def _converter(function: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """From the stored JSON back to the type that the function says it returns."""
+    try:
+        kind = typing.get_type_hints(function).get("return")
+    except (TypeError, NameError, AttributeError):
+        kind = None
+    validate = getattr(kind, "model_validate_json", None)
+    if validate is not None:
+        return lambda text: validate(text)
+    if isinstance(kind, type) and (hasattr(kind, "__dataclass_fields__") or issubclass(kind, msgspec.Struct)):
+        decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
+        return decoder.decode
+    return msgspec.json.decode

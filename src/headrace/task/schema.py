@@ -1,0 +1,120 @@
+"""The type an answer must have: a JSON schema to send and a check for what comes back.
+
+Enters a shorthand line, a JSON schema or a Python type; leaves values or AnswerError.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.core.errors import AnswerError, UsageError
+from headrace.task import shorthand
+
+
+class Returns(msgspec.Struct, frozen=True):
+    """`schema` is what a provider is given; `check` turns an answer's text into a value or raises ValueError."""
+
+    schema: dict[str, Any]
+    check: Callable[[str], Any]
+    strict: bool
+    """Whether the schema is closed, as providers that enforce one exactly ask for."""
+
+
+def returns_of(kind: Any) -> Returns:
+    """`kind` is a shorthand line, a JSON schema (a mapping), or a type: a Pydantic model, dataclass, TypedDict ..."""
+    if isinstance(kind, str):
+        schema, checked = shorthand.parse(kind)
+        decoder = msgspec.json.Decoder(checked)
+        return Returns(schema, lambda text: msgspec.to_builtins(decoder.decode(text)), strict=True)
+    if isinstance(kind, Mapping):
+        return _of_schema(dict(kind))
+    return _of_type(kind)
+
+
+def _of_schema(schema: dict[str, Any]) -> Returns:
+    import jsonschema_rs  # noqa: PLC0415 - only who brings a JSON schema needs it
+
+    try:
+        validator = jsonschema_rs.validator_for(schema)
+    except (jsonschema_rs.ValidationError, ValueError) as error:
+        raise UsageError(
+            f"--returns: this is no valid JSON schema: {_line(error)}.", hint="See json-schema.org."
+        ) from None
+
+    def check(text: str) -> Any:
+        value = msgspec.json.decode(text)
+        validator.validate(value)
+        return value
+
+    if schema.get("type") != "object":
+        raise UsageError(
+            "--returns: the JSON schema must describe an object.", hint='Give it "type": "object" and "properties".'
+        )
+    closed = _close(schema)
+    return Returns(closed, check, strict=_is_closed(closed))
+
+
+def _of_type(kind: Any) -> Returns:
+    import pydantic  # noqa: PLC0415 - only who brings a type of their own needs it
+
+    try:
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(kind)
+        schema = adapter.json_schema()
+    except pydantic.errors.PydanticUserError as error:
+        raise UsageError(
+            f"returns: {kind!r} has no JSON schema: {_line(error)}", hint="Use a Pydantic model."
+        ) from None
+    if schema.get("type") != "object" and "$ref" not in schema:
+        raise UsageError(
+            f"returns: {getattr(kind, '__name__', kind)!r} is no object with fields.",
+            hint="Use a Pydantic model, a dataclass or a TypedDict.",
+        )
+    closed = _close(schema)
+    return Returns(closed, adapter.validate_json, strict=_is_closed(closed))
+
+
+def checked(returns: Returns, text: str) -> Any:
+    """The value in an answer's text; raises AnswerError, which keeps the text."""
+    try:
+        return returns.check(text)
+    except (ValueError, RecursionError) as error:
+        raise AnswerError(
+            f"The answer does not fit --returns: {_line(error)}.",
+            hint="The raw answer is kept with the item. A clearer prompt or a stronger model helps.",
+            raw=text,
+        ) from None
+
+
+def _close(node: Any) -> Any:
+    """Objects with named properties take no others and need all of them, as strict providers demand."""
+    if isinstance(node, list):
+        return [_close(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    closed = {word: _close(child) for word, child in node.items()}
+    if node.get("type") == "object" and "properties" in node and "additionalProperties" not in node:
+        closed["additionalProperties"] = False
+    if closed.get("additionalProperties") is False and "properties" in node:
+        closed["required"] = list(node["properties"])
+    return closed
+
+
+def _is_closed(node: Any) -> bool:
+    if isinstance(node, list):
+        return all(_is_closed(child) for child in node)
+    if not isinstance(node, dict):
+        return True
+    if node.get("type") == "object" and node.get("additionalProperties") is not False:
+        return False
+    return all(_is_closed(child) for child in node.values())
+
+
+def _line(error: Exception) -> str:
+    """The gist of a validator's report, without the answer's text in it."""
+    errors = getattr(error, "errors", None)
+    if callable(errors):  # Pydantic
+        first = errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        return f"{where}: {first['msg']}" if where else str(first["msg"])
+    return str(getattr(error, "message", error)).partition("\n")[0].rstrip(".")

@@ -1,0 +1,38 @@
+"""What a person asks for: values that say what to do with every item, and nothing of how or where."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.core.model import Model
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Ask a model about every item.
+
+    `prompt` is a template over the item's columns: `{column}`, with `{{` for a brace; `{item}` is an item without
+    columns. `returns` is the type of the answer: a shorthand line (`label: positive|negative, score: float 0..1`), a
+    JSON schema, a Pydantic model, dataclass or TypedDict; without it the answer is text. `model` is `openai:NAME`,
+    `local`, `sim:` or a Model. `params` go into the request as they are.
+    """
+
+    prompt: str
+    system: str | None = None
+    returns: Any = None
+    model: str | Model = "local"
+    temperature: float | None = None
+    max_tokens: int | None = None
+    params: Mapping[str, Any] = {}
+
+
+class Map(msgspec.Struct, frozen=True):
+    """Call a function with every item: async on the event loop, plain in threads.
+
+    With a `name` and a `version`, what it returned for an equal item is not computed again; change the version when
+    the function changes. Its results must have a JSON form.
+    """
+
+    function: Callable[[Any], Any]
+    name: str = ""
+    version: str = ""
