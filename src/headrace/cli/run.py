@@ -15,7 +15,7 @@ from headrace.api import loop_factory, write_result
 from headrace.assembly import Assembled, assemble, request_of
 from headrace.cli.display import Display, preview, terminal
 from headrace.cli.words import headers_of, params_of, returns_of, text_of
-from headrace.core.errors import InputError
+from headrace.core.errors import InputError, UsageError
 from headrace.core.item import Outcome
 from headrace.core.model import Model
 from headrace.core.ports import RunInfo
@@ -123,13 +123,14 @@ def settings_of(args: argparse.Namespace, *, key: str | None, name: str | None, 
 
 
 def wishes_of(args: argparse.Namespace) -> Wishes:
-    for path in (args.output, args.report):
-        if path is not None and path != args.report:
-            check_output(path)
+    if args.output is not None:
+        check_output(args.output)
     if args.report is not None:
         from headrace.report.page import check_writable  # noqa: PLC0415 - only who wants a report needs it
 
         check_writable(args.report)
+        if args.output is not None and Path(args.output).resolve() == Path(args.report).resolve():
+            raise UsageError("-o and --report name the same file.", hint="Give the report a name of its own.")
     return Wishes(args.output, args.report, args.quiet)
 
 
@@ -203,7 +204,7 @@ def _write(info: RunInfo, settings: Settings, wishes: Wishes, snapshot: Snapshot
         columns = columns_of(made.source.fields, made.schema)
         head = [outcome for outcome, _ in zip(history.scan(info.id), range(_PREVIEWED), strict=False)]
         shown: list[dict[str, Any]] = [msgspec.json.decode(jsonl_line(outcome, columns)) for outcome in head]
-        preview(terminal(sys.stdout), shown, list(shown[0]) if shown else [])
+        preview(terminal(sys.stdout), shown, _answers_first(made, list(shown[0]) if shown else []))
         _say("Add -o FILE.csv to save all of them; they are in the store, so nothing is asked again.", wishes)
     if wishes.report is not None:
         from headrace.report.page import render, write  # noqa: PLC0415 - as above
@@ -211,6 +212,14 @@ def _write(info: RunInfo, settings: Settings, wishes: Wishes, snapshot: Snapshot
         counts = history.counts(info.id)
         write(wishes.report, render(info, counts, lambda: history.scan(info.id), made.schema, snapshot))
         _say(f"The report is {wishes.report}", wishes)
+
+
+def _answers_first(made: Assembled, columns: list[str]) -> list[str]:
+    """What identifies a row, then what was answered, then the rest of the row: a terminal is narrow."""
+    fields = list(made.source.fields or ())
+    first = [made.runner.info.spec["key"] or (fields[0] if fields else "item")]
+    answers = [column for column in columns if column not in fields and column not in ("attempts", "seconds")]
+    return list(dict.fromkeys([*first, *answers, *columns]))
 
 
 def _say(text: str, wishes: Wishes) -> None:

@@ -217,7 +217,7 @@ def _declared(schema: Any, root: Mapping[str, Any]) -> str:
     """The kind of a schema's values; null where it does not say, so that the values decide."""
     schema = _resolved(schema, root)
     told = schema.get("type")
-    types = {told} if isinstance(told, str) else set(told or ()) - {"null"}
+    types = ({told} if isinstance(told, str) else set(told or ())) - {"null"}
     if schema.get("anyOf") or schema.get("oneOf"):
         kinds = {_declared(each, root) for each in schema.get("anyOf") or schema.get("oneOf") or ()} - {"null"}
         return kinds.pop() if len(kinds) == 1 else "float" if kinds == {"int", "float"} else "json"

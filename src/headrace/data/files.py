@@ -112,7 +112,7 @@ def json_rows(chunks: Iterator[bytes], where: str) -> Iterator[Any]:
             try:
                 value = decode(line)
             except UnicodeDecodeError as error:
-                raise _undecodable(f"{where}, line {number}", error) from error
+                raise _undecodable(f"{where}, line {number}", _placed(line, error)) from error
             except (msgspec.DecodeError, RecursionError) as error:
                 if not line.strip():
                     continue
@@ -151,7 +151,7 @@ def open_stdin() -> Table:
     where = "Standard input"
     try:
         # a file object of its own: a thread blocked in it holds no lock that the interpreter needs to end
-        raw = open(0, "rb", buffering=0, closefd=False)
+        raw = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
     except OSError as error:
         raise unreadable(where, error) from error
     chunks = pipe_chunks(raw, where)
@@ -175,9 +175,7 @@ def open_folder(folder: Path, where: str) -> Table:
     """Text files in it and below, sorted by path; hidden files and folders are left out."""
     paths = sorted(_text_files(folder, where))
     if not paths:
-        raise InputError(
-            f"{where} holds no text files.", hint=f"Files are read that end in {', '.join(TEXT_ENDINGS)}."
-        )
+        raise InputError(f"{where} holds no text files.", hint=f"Files are read that end in {', '.join(TEXT_ENDINGS)}.")
     return Table(lambda: _texts(folder, where, paths), ("path", "text"), len(paths))
 
 
@@ -219,6 +217,15 @@ def _refuse_odd_name(path: str, where: str) -> None:
         raise InputError(
             f"{where} holds a file whose name is no UTF-8: {path!a}.", hint="Rename it or move it away."
         ) from error
+
+
+def _placed(line: bytes, error: UnicodeDecodeError) -> UnicodeDecodeError:
+    """The error with its place in the line; the JSON decoder counts from the start of the text in quotes."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as placed:
+        return placed
+    return error
 
 
 def _undecodable(where: str, error: UnicodeDecodeError) -> InputError:

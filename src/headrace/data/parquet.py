@@ -8,6 +8,7 @@ durations, base64 for binary. Reading casts to the carrier, writing casts back. 
 
 import base64
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ def open_parquet(path: Path, where: str) -> Table:
         raise _broken(where, error) from error
     fields = unique(schema.names, where)
     if not fields or not total:
-        raise InputError(f"{where} has no {'rows' if fields else 'columns'}.", hint="Give a file with at least one row.")
+        raise InputError(
+            f"{where} has no {'rows' if fields else 'columns'}.", hint="Give a file with at least one row."
+        )
     bare = pa.schema([pa.field(field.name, _storage(field.type)) for field in schema])
     batch_rows = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(heaviest, 1))))
     return Table(lambda: _rows(path, where, fields, batch_rows), fields, total, bare.serialize().to_pybytes())
@@ -70,7 +73,8 @@ def _rows(path: Path, where: str, fields: tuple[str, ...], batch_rows: int) -> I
 def _broken(where: str, error: Exception) -> InputError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return InputError(
-        f"{where} cannot be read as Parquet: {lines[0].rstrip('.')}.", hint="Check that the file is whole; write it anew."
+        f"{where} cannot be read as Parquet: {lines[0].rstrip('.')}.",
+        hint="Check that the file is whole; write it anew.",
     )
 
 
@@ -93,36 +97,31 @@ def _values(column: pa.Array) -> list[Any]:
     return [plain(value) for value in values]
 
 
-def carrier_of(kind: pa.DataType, *, nested: bool = False) -> pa.DataType | None:
-    """The type whose Python values are plain JSON and can be cast to `kind`; None where there is none."""
+def carrier_of(kind: pa.DataType) -> pa.DataType | None:
+    """The type whose Python values are plain JSON, or bytes; None where there is none that leads back."""
     is_ = pa.types
     carrier: pa.DataType | None = None
-    if is_.is_boolean(kind) or is_.is_integer(kind) or is_.is_null(kind):
+    if is_.is_boolean(kind) or is_.is_integer(kind) or is_.is_null(kind) or _is_binary(kind):
         carrier = kind
     elif is_.is_floating(kind):
         carrier = pa.float64()
-    elif is_.is_timestamp(kind) or is_.is_date(kind) or is_.is_decimal(kind) or _is_text(kind):
-        carrier = pa.string()
-    elif is_.is_duration(kind):
-        carrier = pa.int64()
-    elif nested:
-        carrier = _nested(kind)
-    elif is_.is_time(kind):
-        carrier = pa.string()
+    elif is_.is_temporal(kind) or is_.is_decimal(kind) or _is_text(kind):
+        carrier = pa.int64() if is_.is_duration(kind) else pa.string()
     elif is_.is_dictionary(kind):
         carrier = carrier_of(kind.value_type)
     else:
-        carrier = kind if _is_binary(kind) else _nested(kind)
+        carrier = _nested(kind)
     return carrier
 
 
 def _nested(kind: pa.DataType) -> pa.DataType | None:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        each = carrier_of(kind.value_type, nested=True)
+        each = None if pa.types.is_dictionary(kind.value_type) else carrier_of(kind.value_type)
         return None if each is None else pa.list_(each)
     if pa.types.is_struct(kind):
-        parts = [(field.name, carrier_of(field.type, nested=True)) for field in kind]
+        parts = [(field.name, carrier_of(field.type)) for field in kind]
         whole = all(part is not None for _, part in parts) and len({name for name, _ in parts}) == len(parts)
+        whole = whole and not any(pa.types.is_dictionary(field.type) for field in kind)
         return pa.struct(parts) if whole and parts else None
     return None
 
@@ -147,14 +146,41 @@ def types_of(arrow_schema: bytes) -> dict[str, pa.DataType]:
 def restored(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Plain values as the Arrow type they were read from; raises Unconvertible."""
     try:
-        if _is_binary(kind):
-            return pa.array([None if value is None else base64.b64decode(value) for value in values], kind)
-        column = pa.array(values, carrier_of(kind))
-        if pa.types.is_time(kind):
-            column = pc.binary_join_element_wise(pa.scalar("1970-01-01"), column, " ").cast(pa.timestamp(kind.unit))
-        return column if column.type == kind else column.cast(kind)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        return _built(values, kind)
+    except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise Unconvertible(str(error)) from error
+
+
+def _built(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Nested types part by part: a cast would trip over what lies under a missing struct."""
+    if pa.types.is_struct(kind):
+        known = {field.name for field in kind}
+        if any(value is not None and not value.keys() <= known for value in values):
+            raise ValueError("a struct has a field that is not in its type")
+        parts = [
+            _built([None if value is None else value.get(field.name) for value in values], field.type) for field in kind
+        ]
+        missing = pa.array([value is None for value in values], pa.bool_())
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=missing)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        if any(value is not None and not isinstance(value, list) for value in values):
+            raise ValueError("a value is no list")
+        ends = list(accumulate((len(value or ()) for value in values), initial=0))
+        starts = [None if value is None else end for value, end in zip(values, ends, strict=False)]
+        flat = _built([each for value in values for each in value or ()], kind.value_type)
+        made = pa.ListArray if pa.types.is_list(kind) else pa.LargeListArray
+        offsets = pa.array([*starts, ends[-1]], pa.int32() if pa.types.is_list(kind) else pa.int64())
+        return made.from_arrays(offsets, flat, type=kind)
+    return _leaf(values, kind)
+
+
+def _leaf(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if _is_binary(kind):
+        return pa.array([None if value is None else base64.b64decode(value, validate=True) for value in values], kind)
+    column = pa.array(values, carrier_of(kind))
+    if pa.types.is_time(kind):
+        column = pc.binary_join_element_wise(pa.scalar("1970-01-01"), column, " ").cast(pa.timestamp(kind.unit))
+    return column if column.type == kind else column.cast(kind)
 
 
 def arrow_kind(kind: str) -> pa.DataType:

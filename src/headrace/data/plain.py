@@ -64,7 +64,9 @@ def _unusual(value: Any) -> Any:
         return plain(value.value)
     if isinstance(value, str | int | float):
         # a subclass, which may write itself differently
-        return str.__str__(value) if isinstance(value, str) else plain((int if isinstance(value, int) else float)(value))
+        return (
+            str.__str__(value) if isinstance(value, str) else plain((int if isinstance(value, int) else float)(value))
+        )
     if isinstance(value, _AS_TEXT):
         return msgspec.to_builtins(value)
     if isinstance(value, os.PathLike):

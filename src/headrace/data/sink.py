@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,8 +22,11 @@ from headrace.data.columns import Columns, Unforeseen, columns_of, declared_kind
 from headrace.data.plain import plain, weight
 
 _ENDINGS = (".jsonl", ".ndjson", ".csv", ".parquet")
-_BATCH_ROWS = 10_000
-_BATCH_BYTES = 16 * 1024 * 1024
+_GROUP_ROWS, _GROUP_BYTES = 10_000, 16 * 1024 * 1024
+"""At most so much in one row group of Parquet."""
+_BATCH_ROWS, _BATCH_BYTES, _HEAD_BATCHES = 500, 1024 * 1024, 20
+"""At most so much at a time of the other formats, and so many of them are looked at before the first is written."""
+_CSV_PLAIN = frozenset((str, int, float, type(None)))
 _Batches = Iterator[list[Outcome]]
 _encode = msgspec.json.Encoder(enc_hook=plain).encode
 
@@ -36,9 +39,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"{path} is a folder.", hint="Give the name of a file in it.")
     if ending not in _ENDINGS:
         told = f"ends in {ending}" if ending else "has no ending"
-        raise OutputError(
-            f"{path} {told}, which headrace does not write.", hint=f"Use one of {', '.join(_ENDINGS)}."
-        )
+        raise OutputError(f"{path} {told}, which headrace does not write.", hint=f"Use one of {', '.join(_ENDINGS)}.")
     target = target.resolve()
     if not target.parent.is_dir():
         raise OutputError(f"The folder of {path} does not exist.", hint="Create it, or write elsewhere.")
@@ -67,10 +68,11 @@ def write_outcomes(
     check_output(path)
     target = Path(path).resolve()
     ending = target.suffix.lower()
-    layout = _Layout(columns_of(fields, schema), schema, arrow_schema, typed=ending == ".parquet")
+    grouped = ending == ".parquet"
+    layout = _Layout(columns_of(fields, schema), schema, arrow_schema, typed=grouped)
     write = _WRITERS[ending]
-    batches = _batches(outcomes())
-    head = list(islice(batches, 1))
+    batches = _batches(outcomes(), grouped=grouped)
+    head = list(islice(batches, 1 if grouped else _HEAD_BATCHES))
     for batch in head:
         layout.see(batch)
     whole = _put_back(head, batches)
@@ -82,9 +84,9 @@ def write_outcomes(
             if unforeseen.name is not None:
                 layout.arrow_types.pop(unforeseen.name, None)
             layout.forget()
-            for batch in _batches(outcomes()):
+            for batch in _batches(outcomes(), grouped=grouped):
                 layout.see(batch)
-            whole = _batches(outcomes())
+            whole = _batches(outcomes(), grouped=grouped)
     raise OutputError(f"The outcomes changed while {path} was written.", hint="Write it again once the run has ended.")
 
 
@@ -142,14 +144,15 @@ class _Layout:
         return found
 
 
-def _batches(outcomes: Iterator[Outcome]) -> _Batches:
-    """In bounded memory: so many rows or bytes at a time."""
+def _batches(outcomes: Iterator[Outcome], *, grouped: bool) -> _Batches:
+    """So many rows or bytes at a time."""
+    most, most_bytes = (_GROUP_ROWS, _GROUP_BYTES) if grouped else (_BATCH_ROWS, _BATCH_BYTES)
     batch: list[Outcome] = []
     held = 0
     for outcome in outcomes:
         batch.append(outcome)
         held += weight(outcome.item) + weight(outcome.value)
-        if len(batch) >= _BATCH_ROWS or held >= _BATCH_BYTES:
+        if len(batch) >= most or held >= most_bytes:
             yield batch
             batch, held = [], 0
     if batch:
@@ -158,6 +161,7 @@ def _batches(outcomes: Iterator[Outcome]) -> _Batches:
 
 def _put_back(head: list[list[Outcome]], batches: _Batches) -> _Batches:
     """With what was taken to look at; nothing holds on to it."""
+    head.reverse()
     while head:
         yield head.pop()
     yield from batches
@@ -177,31 +181,28 @@ def _write_csv(file: IO[bytes], batches: _Batches, layout: _Layout) -> int:
     file.write(_csv_text([layout.columns.names]))
     count = 0
     for batch in batches:
-        columns = zip(*map(layout.columns.cells, batch), strict=True)
-        file.write(_csv_text(zip(*map(_csv_cells, columns), strict=True)))
+        rows = list(map(layout.columns.cells, batch))
+        if not _CSV_PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+            rows = [tuple(map(_csv_cell, row)) for row in rows]
+        file.write(_csv_text(rows))
         count += len(batch)
     return count
 
 
-def _csv_text(rows: Iterable[Iterable[Any]]) -> bytes:
-    made = list(rows)
+def _csv_text(rows: list[tuple[Any, ...]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(made)
-    if "\r" in text.getvalue():
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    made = text.getvalue()
+    if "\r" in made:
         # some versions of Python leave a lone carriage return unquoted
         text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(made)
-    return text.getvalue().encode()
-
-
-def _csv_cells(values: tuple[Any, ...]) -> Iterable[Any]:
-    if set(map(type, values)) <= {str, int, float, type(None)}:
-        return values
-    return map(_csv_cell, values)
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+        made = text.getvalue()
+    return made.encode()
 
 
 def _csv_cell(value: Any) -> Any:
-    if value is None or isinstance(value, str | float) or type(value) is int:
+    if type(value) in _CSV_PLAIN:
         return value
     return _encode(value).decode()
 

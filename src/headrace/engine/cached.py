@@ -35,10 +35,18 @@ class Cached:
         self._pause = pause
         self._since = since
         self._flying: dict[Digest, asyncio.Future[Reply]] = {}
+        self._ours: set[Digest] = set()
 
     async def known(self, requests: Sequence[Request]) -> dict[Digest, Reply]:
-        """The answers that the store already has, in one look-up for all."""
-        return await self._store.find([request.digest for request in requests], since=self._since)
+        """The answers that the store already has; the rest is claimed, so that its calls need not wait for that."""
+        wanted = list({request.digest for request in requests if request.digest not in self._flying})
+        found = await self._store.find(wanted, since=self._since)
+        missing = [digest for digest in wanted if digest not in found and digest not in self._flying]
+        if missing:
+            claimed = await self._store.claim(missing, since=self._since)
+            found.update((digest, reply) for digest, reply in claimed.items() if reply is not None)
+            self._ours.update(digest for digest in missing if digest not in claimed)
+        return found
 
     def cache(self, call: Call) -> Call:
         async def cached(request: Request) -> Reply:
@@ -73,7 +81,9 @@ class Cached:
     async def _lead(self, request: Request, call: Call) -> Reply:
         """Claim, call, and post what came: it is durable before the outcome that is committed after it."""
         digest = request.digest
-        while digest in (found := await self._store.claim([digest], since=self._since)):
+        ours = digest in self._ours
+        self._ours.discard(digest)
+        while not ours and digest in (found := await self._store.claim([digest], since=self._since)):
             answered = found[digest]
             if answered is not None:
                 return self._valued(answered)

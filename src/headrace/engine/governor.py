@@ -114,6 +114,8 @@ class Governor:
             raise self._timed_out() from None
         except HeadraceError as error:
             kind = error.kind
+            if error.verdict is Verdict.STOP_RUN:
+                self.close(error.message)  # before the next in line is let in
             raise
         finally:
             now_s = loop.time()

@@ -22,8 +22,8 @@ from headrace.flow.patience import FirstSuccess
 from headrace.flow.retry import Retry
 
 INTERRUPTED = "interrupted"
-_READ_AHEAD = 16
-_REORDER = 16
+_READ_AHEAD = 256
+_REORDER = 4
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -110,8 +110,8 @@ class Stage:
         except StopAsyncIteration:
             self.exhausted = True
         except asyncio.CancelledError:
-            if not self._stopping:
-                raise
+            if self._cancelled():
+                raise  # not only the reading was
         except Exception as raised:  # noqa: BLE001 - handed to the consumer, after what is in flight
             error = raised
         self._reading = None
@@ -199,11 +199,17 @@ class Stage:
                 return None
             return None if error.verdict is Verdict.LEAVE_PENDING else self._failed(item, error)
         except asyncio.CancelledError:
-            if self._stopping:
+            if self._cancelled():
                 raise
             return self._failed(
                 item, FunctionError("The function cancelled itself.", hint="Let it raise what went wrong.")
             )
+
+    @staticmethod
+    def _cancelled() -> bool:
+        """Whether this task was told to end; what it awaits can be cancelled without that."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
 
     def _served(self, item: Item, reply: Reply) -> Outcome:
         try:

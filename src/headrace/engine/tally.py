@@ -23,6 +23,8 @@ _KEYS_MAX = 5
 _MESSAGE_MAX = 500
 _ETA_AFTER_S = 3.0
 _ETA_AFTER_ITEMS = 5
+_LEAST_S = 1e-3
+"""No rate over less time than this."""
 _OTHER = "other"
 
 
@@ -103,8 +105,9 @@ class Quantiles:
     """Any number of durations in one array: bins that grow by 2 %, from 0.1 ms to a day."""
 
     _LEAST_S = 1e-4
+    _MOST_S = 86_400.0
     _LOG_STEP = math.log(1.02)
-    _BINS = int(math.log(86_400 / _LEAST_S) / _LOG_STEP) + 2
+    _BINS = int(math.log(_MOST_S / _LEAST_S) / _LOG_STEP) + 2
 
     def __init__(self) -> None:
         self.count = 0
@@ -113,7 +116,7 @@ class Quantiles:
     def add(self, seconds: float) -> None:
         if seconds <= self._LEAST_S:
             index = 0
-        elif seconds < 86_400:  # noqa: PLR2004 - a day, the last bin
+        elif seconds < self._MOST_S:
             index = int(math.log(seconds / self._LEAST_S) / self._LOG_STEP) + 1
         else:
             index = self._BINS - 1
@@ -126,10 +129,10 @@ class Quantiles:
             return None
         rank = max(1, math.ceil(share * self.count))
         seen = 0
-        for index, count in enumerate(self._bins):
-            seen += count
-            if seen >= rank:
-                break
+        index = 0
+        while seen + self._bins[index] < rank:
+            seen += self._bins[index]
+            index += 1
         return self._LEAST_S * math.exp((index - 0.5) * self._LOG_STEP) if index else self._LEAST_S
 
 
@@ -178,7 +181,7 @@ class Tally:
     def _on_call(self, event: CallStarted) -> None:
         self._calls += 1
         self._in_flight += 1
-        if self._in_flight > self._most_in_flight:
+        if self._in_flight > self._most_in_flight:  # noqa: PLR1730 - max() takes three times as long
             self._most_in_flight = self._in_flight
         if event.attempt > 1:
             self._retries += 1
@@ -244,7 +247,7 @@ class Tally:
         total = None if start is None or start.total is None else max(start.total, self._read, done)
         known = max(self._read, done) if total is None else total
         seconds = max(0.0, now_s - start.at_s) if start else 0.0
-        whole_rate = done / seconds if seconds > 0 else 0.0
+        whole_rate = done / seconds if seconds > _LEAST_S else 0.0
         return Snapshot(
             run=start.run if start else "",
             name=start.name if start else "",
@@ -309,7 +312,7 @@ class Tally:
 
     def _rate(self, now_s: float) -> float:
         mark = self._since(now_s, self._window_s(), 1, _ETA_AFTER_ITEMS)
-        if mark is None or now_s <= mark[0]:
+        if mark is None or now_s - mark[0] <= _LEAST_S:
             return 0.0
         return (self._ok + self._failed - mark[1]) / (now_s - mark[0])
 

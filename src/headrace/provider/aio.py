@@ -1,6 +1,8 @@
 """HTTP over aiohttp. Its errors are mapped here and nowhere else."""
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -15,29 +17,34 @@ class AioHttp:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[str, str | None] = {}
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
                 timeout=aiohttp.ClientTimeout(total=None),
-                trust_env=True,
                 auto_decompress=True,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
+        origin = _origin(url)
+        if origin not in self._proxies:  # once an address: aiohttp's own look-up takes two threads a request
+            self._proxies[origin] = _proxy_for(url)
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self._session.post(
+                url, data=body, headers=headers, allow_redirects=False, proxy=self._proxies[origin]
+            ) as answer:
                 return answer.status, answer.headers, await answer.read()
         except aiohttp.ClientConnectorError as error:
             raise Unreachable(
-                f"Nothing answers at {_origin(url)} ({_reason(error)}).",
+                f"Nothing answers at {origin} ({_reason(error)}).",
                 hint="Check the address, and that the server is running.",
             ) from error
         except aiohttp.InvalidURL as error:
-            raise Unreachable(f"{_origin(url)} is no address.", hint="Check the base URL.") from error
+            raise Unreachable(f"{origin} is no address.", hint="Check the base URL.") from error
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             raise Transient(
-                f"The answer from {_origin(url)} broke off ({type(error).__name__}).",
+                f"The answer from {origin} broke off ({type(error).__name__}).",
                 hint="Run again: it may have been a passing fault.",
             ) from error
 
@@ -49,6 +56,13 @@ class AioHttp:
 def _origin(url: str) -> str:
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
+
+
+def _proxy_for(url: str) -> str | None:
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:

@@ -1,6 +1,6 @@
 """What a simulated provider does with a call: how long it takes and which fault strikes.
 
-Enters seed, prompt and attempt, leaves a plan. Pure: the same three give the same plan, whatever arrives in which order.
+Enters seed, prompt and attempt, leaves a plan. Pure: the same three give the same plan, in whatever order.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""A JSON schema becomes a maker of valid values: `compiled(schema)(seed)`. Pure; the same seed makes the same value.
+"""A JSON schema becomes a maker of valid values: `compiled(schema)(seed)`. Pure: same seed, same value.
 
-Refuses what it cannot promise to satisfy (pattern, not, if ...) unless an anyOf or an optional property has a way round.
+Refuses what it cannot promise to satisfy (pattern, not, if ...) unless an anyOf offers a way round.
 """
 
 import math
@@ -20,7 +20,8 @@ _ANNOTATIONS = {
     "$schema", "$id", "$defs", "definitions", "discriminator", "$anchor", "contentMediaType", "contentEncoding",
 }  # fmt: skip
 _TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,), "integer": (int,), "number": (int, float), "null": (type(None),), "array": (list,), "object": (dict,),
+    "string": (str,), "integer": (int,), "number": (int, float), "null": (type(None),),
+    "array": (list,), "object": (dict,),
 }  # fmt: skip
 _IMPLIED = {
     "object": {"properties", "required", "additionalProperties", "minProperties", "maxProperties"},
@@ -64,7 +65,7 @@ class _Compiler:
                 except Rejected as error:
                     self.targets[reference.name] = Never(error)
             reference.target = self.targets[reference.name]
-        while any([node.settle() for node in self.nodes]):  # a list, so that every node is visited in every round
+        while any([node.settle() for node in self.nodes]):  # noqa: C419 - a list visits every node in every round
             pass
         if top.height == math.inf:
             raise next((node.why for node in self.targets.values() if isinstance(node, Never)), None) or refusal(
@@ -211,7 +212,9 @@ def _both(word: str, left: Any, right: Any) -> Any:  # noqa: ANN401
 
 def _check_closed(closed: dict[str, Any], other: dict[str, Any]) -> None:
     """A part that allows no further properties forbids those that another part names."""
-    if closed.get("additionalProperties") is False and other.get("properties", {}).keys() - closed.get("properties", {}):
+    if closed.get("additionalProperties") is False and other.get("properties", {}).keys() - closed.get(
+        "properties", {}
+    ):
         raise refusal("combines properties with a part that allows no further ones")
 
 

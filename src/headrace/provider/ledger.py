@@ -17,8 +17,8 @@ def item_name(text: str) -> str:
 class Ledger:
     """The provider's own books, to hold against what a client believes.
 
-    An answer is paid when all of it is produced and good: in process, as it is returned to the caller; on the server, in
-    the moment its whole body is handed to the socket, also where the client has gone by then and nobody noticed yet.
+    An answer is paid when all of it is produced and good: in process, as it is returned to the caller; on the server,
+    in the moment its whole body is handed to the socket, also where the client has gone by then and nobody noticed.
     Errors, resets, hangs, malformed and cut answers are never paid, nor is a call that the client left before its
     answer was ready (its status is `gone`). `most_in_flight` counts calls that were then refused for being too many.
     """

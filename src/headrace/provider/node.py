@@ -69,11 +69,12 @@ class Made(Node):
 
 
 class Choice(Node):
-    __slots__ = ("nodes",)
+    __slots__ = ("nodes", "possible")
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         super().__init__()
         self.nodes = nodes
+        self.possible: list[Node] = []
 
     def measure(self) -> float:
         return min(node.height for node in self.nodes)
@@ -81,7 +82,9 @@ class Choice(Node):
     def make(self, dice: Dice, depth: int) -> Any:  # noqa: ANN401
         if depth >= DEEP:
             return min(self.nodes, key=lambda node: node.height).make(dice, depth)
-        possible = [node for node in self.nodes if node.height < math.inf]
+        possible = self.possible
+        if not possible:
+            possible = self.possible = [node for node in self.nodes if node.height < math.inf]
         return possible[dice.roll(len(possible))].make(dice, depth)
 
 
@@ -144,7 +147,7 @@ class Array(Node):
 
 
 class Object(Node):
-    __slots__ = ("extra", "fields", "least", "most", "required")
+    __slots__ = ("extra", "fields", "least", "most", "plans", "required")
 
     def __init__(
         self, fields: Mapping[str, Node], required: frozenset[str], extra: Node | None, size: tuple[int, int]
@@ -154,6 +157,7 @@ class Object(Node):
         self.required = required
         self.extra = extra
         self.least, self.most = size
+        self.plans: list[list[tuple[str, Node]] | None] = [None, None]
 
     def measure(self) -> float:
         heights = [self.fields[name].height for name in self.required]
@@ -165,20 +169,27 @@ class Object(Node):
 
     def make(self, dice: Dice, depth: int) -> dict[str, Any]:
         dice.spend(1)
+        deep = depth >= DEEP
+        plan = self.plans[deep]
+        if plan is None:
+            plan = self.plans[deep] = self._plan(deep=deep)
+        return {name: node.make(dice, depth + 1) for name, node in plan}
+
+    def _plan(self, *, deep: bool) -> list[tuple[str, Node]]:
+        """Which properties a value has: all that can be made, or where it is deep, as few as may be."""
         optional = [n for n, node in self.fields.items() if n not in self.required and node.height < math.inf]
         room = self.most - len(self.required)
-        if depth >= DEEP:
+        if deep:
             optional.sort(key=lambda name: self.fields[name].height)
             room = max(0, self.least - len(self.required))
         taken = self.required.union(optional[:room])
-        made = {name: node.make(dice, depth + 1) for name, node in self.fields.items() if name in taken}
-        further = self.least - len(made)
-        if not self.fields and depth < DEEP:
+        plan = [(name, node) for name, node in self.fields.items() if name in taken]
+        further = self.least - len(plan)
+        if not self.fields and not deep:
             further = max(further, min(2, self.most))
-        if self.extra is not None and self.extra.height < math.inf:
+        if self.extra is not None and self.extra.height < math.inf and further > 0:
             names = (f"key{number}" for number in range(1, len(self.fields) + further + 1))
-            for name in [name for name in names if name not in self.fields][: max(0, further)]:
-                made[name] = self.extra.make(dice, depth + 1)
-        if len(made) < self.least:
-            raise refusal(f"asks for {self.least} properties where only {len(made)} can be made")
-        return made
+            plan += [(name, self.extra) for name in names if name not in self.fields][:further]
+        if len(plan) < self.least:
+            raise refusal(f"asks for {self.least} properties where only {len(plan)} can be made")
+        return plan

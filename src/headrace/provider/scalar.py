@@ -32,7 +32,9 @@ class Dice:
 
     def roll(self, sides: int) -> int:
         """From 0 to sides - 1."""
-        self.spend(1)
+        self.left -= 1
+        if self.left < 0:
+            self.spend(0)
         self.state = (self.state * 6364136223846793005 + 1442695040888963407) & 0xFFFFFFFFFFFFFFFF
         return (self.state >> 24) % sides
 

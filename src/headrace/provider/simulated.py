@@ -1,4 +1,4 @@
-"""The one fake that users and tests share: answers any request, with chosen latency, faults or a script. No sockets here.
+"""The one fake that users and tests share: answers any request, with latency, faults or a script. No sockets here.
 
 Deterministic: an answer follows from its request alone; latency and faults from seed, prompt and attempt, never from
 the order of arrival. Attempts at a prompt are counted from its last good answer.
@@ -8,13 +8,13 @@ import asyncio
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from headrace.core.call import Finish, Reply, Request
-from headrace.core.errors import CallError, HeadraceError, Throttled, Transient, UsageError
-from headrace.provider.chance import FAULT_WORDS, Fault, Faults, Latency, Plan, decide, number, words
+from headrace.core.errors import CallError, HeadraceError, Rejected, Throttled, Transient, UsageError
+from headrace.provider.chance import FAULT_WORDS, Fault, Faults, Latency, Plan, decide, words
 from headrace.provider.example import compiled
 from headrace.provider.ledger import Ledger
 
@@ -41,12 +41,21 @@ Script = Sequence[Step] | Callable[[Request], Step]
 class Visit:
     """One call in flight: what will become of it, and when."""
 
-    __slots__ = ("ending", "latency_s", "prompt", "request", "text")
+    __slots__ = ("asked", "ending", "latency_s", "prompt", "request", "text")
 
-    def __init__(self, request: Request, text: str, prompt: bytes) -> None:
+    def __init__(self, request: Request) -> None:
+        text = ""
+        parts: list[str] = []
+        for message in request.messages:
+            parts.append(message.content)
+            if message.role == "user":
+                text = message.content
+        whole = "\x00".join(parts)
         self.request = request
         self.text = text
-        self.prompt = prompt
+        """The last user message: what the ledger names the item by."""
+        self.prompt = blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        self.asked = tokens(len(whole) - len(parts) + 1)
         self.latency_s = 0.0
         self.ending: Fault | HeadraceError | Reply | None = None
         """How it ends; None means with a good answer made from the request."""
@@ -94,7 +103,9 @@ class Simulated:
         return cls(
             latency=Latency.parse(given.pop("latency", "0")),
             seed=whole("seed", given.pop("seed", "0")),
-            max_concurrency=whole("max_concurrency", given.pop("max_concurrency")) if "max_concurrency" in given else None,
+            max_concurrency=whole("max_concurrency", given.pop("max_concurrency"))
+            if "max_concurrency" in given
+            else None,
             faults=Faults.of(given),
             ledger=Ledger(per_item=False),
         )
@@ -115,8 +126,7 @@ class Simulated:
 
     def arrive(self, request: Request) -> Visit:
         """A call comes in: count it and decide what will become of it."""
-        text = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
-        visit = Visit(request, text, _hash(request))
+        visit = Visit(request)
         if self.max_concurrency is not None and self.ledger.in_flight >= self.max_concurrency:
             visit.ending = Fault.THROTTLED_429
         elif self.script is not None:
@@ -135,12 +145,12 @@ class Simulated:
         """The reply of a visit whose time has come, or the error it ends in, raised."""
         ending = visit.ending
         if ending is None:
-            return self._answer(visit.request, visit.prompt)
+            return self._answer(visit)
         if isinstance(ending, Reply):
             return ending
         if isinstance(ending, HeadraceError):
             raise copy.copy(ending)  # one instance raised again and again would gather tracebacks
-        _raise(ending, self.faults.retry_after_s)
+        raise _error_of(ending, self.faults.retry_after_s)
 
     def leave(self, visit: Visit, status: str, *, paid: Reply | None = None) -> None:
         """The call is over; `paid` is the good answer that went out."""
@@ -168,26 +178,36 @@ class Simulated:
             visit.latency_s, step = step.latency_s, step.step
         else:
             visit.latency_s = self.latency.median_s
-        visit.ending = self._replied(visit.request, step) if isinstance(step, str) else step
+        visit.ending = self._replied(visit, step) if isinstance(step, str) else step
 
-    def _answer(self, request: Request, prompt: bytes) -> Reply:
+    def _answer(self, visit: Visit) -> Reply:
+        request, prompt = visit.request, visit.prompt
         if request.schema is not None:
             value = self._maker(request.schema)(int.from_bytes(prompt[:8], "little"))
-            return self._replied(request, msgspec.json.encode(value).decode())
+            try:
+                return self._replied(visit, msgspec.json.encode(value).decode())
+            except (OverflowError, ValueError):
+                raise Rejected(
+                    "The JSON schema asks for a value that JSON cannot hold.",
+                    hint="Change the schema of the answer.",
+                    status=400,
+                ) from None
+        said = f"simulated answer {prompt.hex()[:8]}"
         if request.params.get("response_format") == {"type": "json_object"}:
-            return self._replied(request, f'{{"answer":"simulated answer {prompt.hex()[:8]}"}}')
-        return self._replied(request, f"simulated answer {prompt.hex()[:8]}")
+            said = f'{{"answer":"{said}"}}'
+        return self._replied(visit, said)
 
-    def _replied(self, request: Request, text: str) -> Reply:
+    def _replied(self, visit: Visit, text: str) -> Reply:
         """A reply with this text, cut off where the request's maximum output is smaller."""
+        request = visit.request
         finish: Finish = "stop"
         output_tokens = tokens(len(text))
-        allowed = request.params.get("max_completion_tokens", request.params.get("max_tokens"))
-        if isinstance(allowed, int) and allowed < output_tokens:
-            finish, output_tokens = "length", max(0, allowed)
-            text = text[: output_tokens * _CHARACTERS_PER_TOKEN]
-        asked = tokens(sum([len(message.content) for message in request.messages]))
-        return Reply(text, finish, asked, output_tokens, 0, request.model or MODEL)
+        if request.params:
+            allowed = request.params.get("max_completion_tokens", request.params.get("max_tokens"))
+            if isinstance(allowed, int) and allowed < output_tokens:
+                finish, output_tokens = "length", max(0, allowed)
+                text = text[: output_tokens * _CHARACTERS_PER_TOKEN]
+        return Reply(text, finish, visit.asked, output_tokens, 0, request.model or MODEL)
 
     def _maker(self, schema: Mapping[str, Any]) -> Callable[[int], Any]:
         """Compiled once per schema object, which is kept so that its id stays its own."""
@@ -216,36 +236,33 @@ def tokens(characters: int) -> int:
 
 def status_of(visit: Visit, error: BaseException | None = None) -> str:
     """The ledger's word for a call that ended without an answer; `gone` where the client left."""
-    if isinstance(visit.ending, Fault) and (error is None or visit.ending is Fault.HANG or isinstance(error, CallError)):
+    if isinstance(visit.ending, Fault) and (
+        error is None or visit.ending is Fault.HANG or isinstance(error, CallError)
+    ):
         return visit.ending.value
     if isinstance(error, HeadraceError):
         return str(getattr(error, "status", None) or error.kind)
     return "gone"
 
 
-def _hash(request: Request) -> bytes:
-    messages = request.messages
-    prompt = messages[0].content if len(messages) == 1 else "\x00".join([f"{m.role}\x00{m.content}" for m in messages])
-    return blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _raise(fault: Fault, retry_after_s: float) -> NoReturn:
+def _error_of(fault: Fault, retry_after_s: float) -> CallError:
+    """What a client makes of this fault."""
     again = "Run again: it may have been a passing fault."
     match fault:
         case Fault.THROTTLED_429:
-            raise Throttled(
+            return Throttled(
                 "The simulated provider answered 429: slow down.",
                 hint="Run again later: the item was not answered.",
                 status=429,
                 retry_after_s=retry_after_s,
             )
         case Fault.ERROR_500:
-            raise Transient("The simulated provider answered 500.", hint=again, status=500)
+            return Transient("The simulated provider answered 500.", hint=again, status=500)
         case Fault.RESET:
-            raise Transient("The simulated provider reset the connection.", hint=again)
+            return Transient("The simulated provider reset the connection.", hint=again)
         case Fault.CUT:
-            raise Transient("The answer of the simulated provider was cut off.", hint=again)
+            return Transient("The answer of the simulated provider was cut off.", hint=again)
         case Fault.MALFORMED:
-            raise Transient("The simulated provider answered 200 with a body that is no chat completion.", hint=again)
+            return Transient("The simulated provider answered 200 with a body that is no chat completion.", hint=again)
         case Fault.HANG:
-            raise Transient("The simulated provider never answers this call.", hint="Set a timeout.")
+            return Transient("The simulated provider never answers this call.", hint="Set a timeout.")

@@ -9,6 +9,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from headrace.report.text import number
+
 T = TypeVar("T")
 Kind = Literal["empty", "choice", "number", "text", "mixed"]
 
@@ -279,7 +281,9 @@ def declared_type(schema: Mapping[str, Any]) -> str:
     names = {"string": "text", "array": "list", "boolean": "true or false", "integer": "whole number"}
     words = [names.get(kind, kind) for kind in kinds if isinstance(kind, str) and kind != "null"]
     low, high = schema.get("minimum"), schema.get("maximum")
-    bounds = f", {low} to {high}" if low is not None and high is not None else ""
+    bounds = ""
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        bounds = f", {number(low)} to {number(high)}"
     return " or ".join(words) + bounds
 
 

@@ -15,6 +15,7 @@ _EXCERPT = 140
 _PROMPT_LINES = 14
 _PROMPT_CHARACTERS = 1_200
 _ENTRY_MAX = 20_000
+_DEPTH_MAX = 2
 _LABELS = {
     "model": "Model",
     "base_url": "Address",
@@ -25,9 +26,15 @@ _LABELS = {
     "returns": "Returns",
     "schema": "Schema",
     "params": "Parameters",
+    "temperature": "Temperature",
+    "max_tokens": "Maximum tokens",
+    "key": "Key column",
+    "first": "First rows only",
 }
+_INTERNAL = frozenset({"work", "path", "named", "fields", "arrow_schema"})
+"""Of use to a resumption, not to a reader."""
 _HIDDEN = frozenset({"api_key", "apikey", "authorization", "header", "headers", "password", "secret", "token"})
-_NESTED = frozenset({"task", "work", "request", "model"})
+_NESTED = frozenset({"task", "request", "model"})
 _USER_IN_URL = re.compile(r"(\w+://)[^/@\s]+@")
 
 
@@ -76,6 +83,8 @@ def left_out(cut: Cut) -> str:
 def asked_list(source: str, spec: Mapping[str, Any]) -> str:
     """What was asked of what, entry by entry; nothing that could be a secret."""
     entries = [("Source", source)] if source else []
+    if spec.get("returns"):
+        spec = {name: value for name, value in spec.items() if name != "schema"}
     entries += _entries(spec, depth=0)
     rows = "".join(f"<dt>{esc(name)}</dt><dd>{_entry(text)}</dd>" for name, text in entries)
     return f'<dl class="asked">{rows}</dl>' if rows else ""
@@ -87,9 +96,9 @@ def _entries(spec: Mapping[str, Any], depth: int) -> list[tuple[str, str]]:
     entries: list[tuple[str, str]] = []
     for name in names:
         value = spec.get(name)
-        if name.lower() in _HIDDEN or value in (None, "", {}, []):
+        if name.lower() in _HIDDEN or name in _INTERNAL or value is None or value in ("", {}, [], ()):
             continue
-        if isinstance(value, Mapping) and name in _NESTED and depth < 2:  # noqa: PLR2004
+        if isinstance(value, Mapping) and name in _NESTED and depth < _DEPTH_MAX:
             entries += _entries(value, depth + 1)
         else:
             entries.append((_LABELS.get(name, name.replace("_", " ").capitalize()), shown(_without_secrets(value))))

@@ -72,7 +72,7 @@ def write(path: str | os.PathLike[str], page: str) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raises OutputError where a report could not be written: better known before the first call than after the last."""
+    """Raises OutputError where a report could not be written; for before the first call rather than after the last."""
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -119,7 +119,10 @@ def _opening(name: str, info: RunInfo, counts: Counts, found: Survey) -> str:
 def _notice(info: RunInfo, counts: Counts) -> str:
     """What a reader must know first: that the run is not complete."""
     pending = plural(counts.pending, "item") if counts.pending else ""
-    words = {"running": "The run was still going when this page was written.", "interrupted": "The run was interrupted."}
+    words = {
+        "running": "The run was still going when this page was written.",
+        "interrupted": "The run was interrupted.",
+    }
     first = words.get(info.status, "The run stopped early." if info.status == "stopped" else "")
     if not first and not pending:
         return ""
@@ -140,7 +143,7 @@ def _totals(counts: Counts, found: Survey, snapshot: Snapshot | None, info: RunI
         second.append(("US dollars", f"{found.usd:,.4f}" if found.usd < 1 else f"{found.usd:,.2f}"))
     second += _pace(snapshot, info)
     bar = stacked([("f-ok", counts.ok), ("f-bad", counts.failed), ("f-rest", counts.pending or 0)])
-    return f'{figures("totals", first)}{bar}{figures("totals second", [(name, text, "") for name, text in second])}'
+    return f"{figures('totals', first)}{bar}{figures('totals second', [(name, text, '') for name, text in second])}"
 
 
 def _pace(snapshot: Snapshot | None, info: RunInfo) -> list[tuple[str, str]]:

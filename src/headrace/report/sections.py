@@ -3,6 +3,7 @@
 Drawn as SVG with plain attributes: the page's policy allows no inline style.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from headrace.core.ports import Counts
@@ -120,9 +121,9 @@ def _histogram(bins: Sequence[Bin], median: float) -> str:
                 f'<rect class="f-bar" x="{index * _BIN_WIDTH}" y="{_HISTOGRAM_HEIGHT - height:.2f}" '
                 f'width="{_BIN_WIDTH - 1}" height="{height:.2f}"><title>{_range(part)}: {part.count:,}</title></rect>'
             )
-    low = bins[0].low
-    reach = bins[-1].high - low + (1 if bins[0].low == bins[0].high else 0)
-    place = width * (median - low + (0.5 if bins[0].low == bins[0].high else 0)) / reach if 0 < reach < float("inf") else 0
+    step = 1 if bins[0].low == bins[0].high else 0  # a bin of one whole number reaches half a step to both sides
+    reach = bins[-1].high - bins[0].low + step
+    place = width * (median - bins[0].low + step / 2) / reach if 0 < reach < math.inf else 0.0
     line = f'<line class="median" x1="{place:.2f}" x2="{place:.2f}" y1="0" y2="{_HISTOGRAM_HEIGHT}"/>'
     return (
         f'<svg class="histogram" viewBox="0 0 {width} {_HISTOGRAM_HEIGHT}" preserveAspectRatio="none" '
@@ -158,13 +159,16 @@ def slowest(found: Survey) -> str:
     if not found.slowest:
         return ""
     most = found.slowest[0].seconds
-    rows = "".join(
-        f'<tr><th scope="row" dir="auto"><span class="mono soft">{esc(row.key)}</span> {esc(excerpt(_main(row).text))}</th>'
-        f'<td><svg aria-hidden="true"><rect class="f-bar" width="{100 * row.seconds / most:.2f}%" height="100%"/></svg></td>'
+    return f'<table class="slow">{"".join(_slow(row, most) for row in found.slowest)}</table>'
+
+
+def _slow(row: Row, most: float) -> str:
+    rect = f'<rect class="f-bar" width="{100 * row.seconds / most:.2f}%" height="100%"/>'
+    return (
+        f'<tr><th scope="row" dir="auto"><span class="mono soft">{esc(row.key)}</span> '
+        f'{esc(excerpt(_main(row).text))}</th><td><svg aria-hidden="true">{rect}</svg></td>'
         f'<td class="n">{esc(duration(row.seconds))}</td></tr>'
-        for row in found.slowest
     )
-    return f'<table class="slow">{rows}</table>'
 
 
 def items(found: Survey, counts: Counts) -> str:

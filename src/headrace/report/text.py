@@ -41,7 +41,7 @@ def cells(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def shown(value: Any) -> str:
+def shown(value: Any) -> str:  # noqa: PLR0911 - one a sort of value
     """A value of an answer or a cell as text: words as they are, the rest as JSON."""
     match value:
         case str():
@@ -64,6 +64,8 @@ def shown(value: Any) -> str:
 
 def number(value: float) -> str:
     """1,204 or 3.57: three digits that matter where it has a fraction."""
+    if isinstance(value, int) and abs(value) >= _INTEGER_MAX:
+        return shown(value)
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):  # noqa: PLR2004 - exact in a float
         return f"{int(value):,}" if abs(value) < 10**15 else f"{float(value):.3g}"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"  # noqa: PLR2004

@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection to the simulated provider: bytes in, bytes out, one call at a time in the order they came.
+"""One HTTP/1.1 connection to the simulated provider: bytes in, bytes out, calls one by one as they came.
 
-The hot path makes no task: a timer of the loop ends each call. Knows nothing of prompts; `wire` reads and writes bodies.
+The hot path makes no task: a timer of the loop ends each call. Knows nothing of prompts: `wire` does the bodies.
 """
 
 import asyncio
@@ -108,9 +108,9 @@ class Connection(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self.deaf = True  # the request itself is answered as if it had not asked for another protocol
-            if self.waiting:
-                self.waiting[-1].keep_alive = False
+            if not self.deaf:
+                self.waiting.pop()  # the request that asked for it, which the parser gave without its body
+            self._refuse(wire.Refusal(400, "This server speaks HTTP/1.1 only and does not change protocols."))
         except httptools.HttpParserError:
             self._refuse(wire.Refusal(400, "This is no HTTP/1.1 request."))
         if self.in_head and self.head_bytes > MOST_HEAD_BYTES:
@@ -188,7 +188,8 @@ class Connection(asyncio.Protocol):
             return
         if asked.method != b"POST":
             raise _not_allowed(asked.method, "POST")
-        self._check_key(asked)
+        if self.house.api_key is not None:
+            self._check_key(asked)
         request = wire.read(asked.body)
         if self.house.model is not None and request.model != self.house.model:
             raise wire.Refusal(
@@ -196,12 +197,8 @@ class Connection(asyncio.Protocol):
                 param="model", code="model_not_found",
             )  # fmt: skip
         visit = self.simulated.arrive(request)
-        if isinstance(visit.ending, AttemptTimeout):
-            visit.ending = Fault.HANG
-        elif isinstance(visit.ending, Unreachable):
-            visit.ending = Fault.RESET
         self.visit = visit
-        if visit.ending is Fault.HANG:
+        if visit.ending is not None and _silent(visit):
             return
         if visit.latency_s > 0:
             self.timer = self.house.loop.call_later(visit.latency_s, self._finish, visit)
@@ -213,7 +210,7 @@ class Connection(asyncio.Protocol):
         self.timer = None
         self.visit = None
         simulated = self.simulated
-        if isinstance(visit.ending, Fault) and visit.ending in _BROKEN:
+        if visit.ending is not None and isinstance(visit.ending, Fault) and visit.ending in _BROKEN:
             self._break(visit.ending)
             simulated.leave(visit, status_of(visit))
         else:
@@ -275,7 +272,9 @@ class Connection(asyncio.Protocol):
         if not self.keep_alive:
             more += "Connection: close\r\n"
         reason = _REASONS.get(status, "Error")
-        head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body) + missing}\r\n"
+        head = (
+            f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body) + missing}\r\n"
+        )
         self.transport.write(f"{head}{more}\r\n".encode() + body)
         if missing or not self.keep_alive:
             self.transport.close()
@@ -285,6 +284,15 @@ class Connection(asyncio.Protocol):
         own = self.transport.get_extra_info("socket")
         own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
+
+
+def _silent(visit: Visit) -> bool:
+    """Whether this call is never answered. Scripted errors that are no answer become what a wire can show of them."""
+    if isinstance(visit.ending, AttemptTimeout):
+        visit.ending = Fault.HANG
+    elif isinstance(visit.ending, Unreachable):
+        visit.ending = Fault.RESET
+    return visit.ending is Fault.HANG
 
 
 class KeyedConnection(Connection):

@@ -1,36 +1,44 @@
-"""The simulated provider as a real HTTP server that speaks the OpenAI chat dialect; runs until it is cancelled."""
+"""The simulated provider as a real HTTP server that speaks the OpenAI chat dialect."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import gc
+import signal
+from collections.abc import Callable, Coroutine
 from functools import partial
 
 from headrace.core.errors import UsageError
 from headrace.provider.simulated import Simulated
 from headrace.sim.protocol import Connection, House, KeyedConnection
 
+MOST_PORT = 65535
+MOST_FILES = 65536
+
 
 async def serve(
     simulated: Simulated,
     *,
+    announce: Callable[[str], None],
     host: str = "127.0.0.1",
     port: int = 0,
     api_key: str | None = None,
     model: str | None = None,
-    announce: Callable[[str], None],
 ) -> None:
     """Listen, tell `announce` the base URL, and answer until cancelled. Port 0 takes a free one.
 
     With `api_key` and `model` the chat endpoint refuses other keys (401) and other models (404); the ledger stays open.
     """
+    if not 0 <= port <= MOST_PORT:
+        raise UsageError(f"There is no port {port}.", hint=f"Choose a --port from 0 to {MOST_PORT}.")
     loop = asyncio.get_running_loop()
     house = House(simulated, loop, api_key, model, set())
     connection = Connection if api_key is None else KeyedConnection
     try:
         server = await loop.create_server(partial(connection, house), host, port, backlog=4096)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
         raise UsageError(
-            f"Cannot listen at {host}, port {port} ({reason}).", hint="Choose another --port, or 0 for any that is free."
+            f"Cannot listen at {host}, port {port} ({error.strerror or error}).",
+            hint="Choose another --port, or 0 for any that is free.",
         ) from error
     try:
         bound = server.sockets[0].getsockname()[1]
@@ -41,3 +49,49 @@ async def serve(
         for each in list(house.open):
             each.transport.abort()
         await server.wait_closed()
+
+
+def run_server(
+    simulated: Simulated,
+    *,
+    announce: Callable[[str], None],
+    host: str,
+    port: int,
+    api_key: str | None,
+    model: str | None,
+) -> None:
+    """`serve` as a process of its own, until SIGINT or SIGTERM."""
+    _allow_many_files()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_until_told(serve(simulated, announce=announce, host=host, port=port, api_key=api_key, model=model)))
+
+
+async def _until_told(serving: Coroutine[None, None, None]) -> None:
+    task = asyncio.ensure_future(serving)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels through asyncio instead
+            loop.add_signal_handler(number, task.cancel)
+    gc.freeze()  # what is loaded by now stays; the collector need not look at it again
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop  # noqa: PLC0415 - where it installs
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _allow_many_files() -> None:
+    """Thousands of connections at once need as many open files as the system lets us have."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -1,4 +1,4 @@
-"""The OpenAI chat dialect from the server's side: a body becomes a Request, a Reply or an error becomes a body. Pure."""
+"""The OpenAI chat dialect as its server sees it: a body becomes a Request, a Reply or an error a body. Pure."""
 
 import time
 from typing import Any
@@ -30,13 +30,16 @@ _FINISH: dict[Finish, str] = {
     "error": "error",
 }  # fmt: skip
 _KEPT_FORMATS = 64
+_ONE = (None, 1)
 _NO_DIGEST = Digest(b"")
 
 
-class Refusal(HeadraceError):
+class Refusal(HeadraceError):  # noqa: N818  (the name says what it is, like its kin in core)
     """An HTTP error in OpenAI's shape."""
 
-    def __init__(self, status: int, message: str, *, kind: str = "", param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, *, kind: str = "", param: str | None = None, code: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.type = kind or ("server_error" if status >= 500 else "invalid_request_error")
@@ -59,14 +62,25 @@ class _Message(msgspec.Struct, gc=False):
     content: str | list[_Part] | None = None
 
 
-class _Chat(msgspec.Struct, gc=False):
+class _Settings(msgspec.Struct, gc=False, kw_only=True):
     model: str | None = None
-    messages: list[_Message] | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    response_format: msgspec.Raw | None = None
+    response_format: msgspec.Raw = msgspec.Raw()
     stream: bool | None = None
     n: int | None = None
+
+
+class _Plain(_Settings, gc=False, kw_only=True):
+    """The common body, which needs no second look: known roles and texts."""
+
+    messages: tuple[Message, ...]
+
+
+class _Chat(_Settings, gc=False, kw_only=True):
+    """Any body that the dialect allows."""
+
+    messages: list[_Message] | None = None
 
 
 class _SchemaFormat(msgspec.Struct):
@@ -104,6 +118,7 @@ class _Completion(msgspec.Struct, gc=False):
     object: str = "chat.completion"
 
 
+_plain_decoder = msgspec.json.Decoder(_Plain)
 _decoder = msgspec.json.Decoder(_Chat)
 _encoder = msgspec.json.Encoder()
 _formats: dict[bytes, _SchemaFormat] = {}
@@ -112,27 +127,20 @@ _formats: dict[bytes, _SchemaFormat] = {}
 def read(body: bytes) -> Request:
     """The request in a body; raises Refusal with what is wrong with it."""
     try:
-        chat = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise Refusal(400, f"Invalid request body: {error}") from None
+        chat: _Settings = _plain_decoder.decode(body)
+        messages = chat.messages if isinstance(chat, _Plain) else ()
+    except msgspec.ValidationError:
+        chat, messages = _read_any(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refusal(400, "We could not parse the JSON body of your request.") from None
-    if not chat.model:
-        raise Refusal(400, "You must provide a model parameter.", param="model", code="missing_required_parameter")
-    if not chat.messages:
-        raise Refusal(400, "You must provide messages.", param="messages", code="missing_required_parameter")
-    if chat.stream:
-        raise Refusal(400, "The simulated provider does not stream.", param="stream", code="unsupported_value")
-    if chat.n not in (None, 1):
-        raise Refusal(400, "The simulated provider gives one choice.", param="n", code="unsupported_value")
-    messages = tuple([_message(message, position) for position, message in enumerate(chat.messages)])
+    if not chat.model or not messages or chat.stream or chat.n not in _ONE:
+        raise _lacking(chat, messages)
     params: dict[str, Any] = {}
-    for name, most in (("max_tokens", chat.max_tokens), ("max_completion_tokens", chat.max_completion_tokens)):
-        if most is not None:
-            if most < 1:
-                raise Refusal(400, f"{name} must be at least 1.", param=name, code="integer_below_min_value")
-            params[name] = most
-    if chat.response_format is None:
+    if chat.max_tokens is not None:
+        params["max_tokens"] = _at_least_one("max_tokens", chat.max_tokens)
+    if chat.max_completion_tokens is not None:
+        params["max_completion_tokens"] = _at_least_one("max_completion_tokens", chat.max_completion_tokens)
+    if not chat.response_format:
         return Request(_NO_DIGEST, chat.model, messages, params)
     form = _format(bytes(chat.response_format))
     if form.any_object:
@@ -140,10 +148,38 @@ def read(body: bytes) -> Request:
     return Request(_NO_DIGEST, chat.model, messages, params, form.schema)
 
 
+def _read_any(body: bytes) -> tuple[_Settings, tuple[Message, ...]]:
+    try:
+        chat = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, f"Invalid request body: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refusal(400, "We could not parse the JSON body of your request.") from None
+    return chat, tuple([_message(message, position) for position, message in enumerate(chat.messages or ())])
+
+
+def _lacking(chat: _Settings, messages: tuple[Message, ...]) -> Refusal:
+    if not chat.model:
+        return Refusal(400, "You must provide a model parameter.", param="model", code="missing_required_parameter")
+    if not messages:
+        return Refusal(400, "You must provide messages.", param="messages", code="missing_required_parameter")
+    if chat.stream:
+        return Refusal(400, "The simulated provider does not stream.", param="stream", code="unsupported_value")
+    return Refusal(400, "The simulated provider gives one choice.", param="n", code="unsupported_value")
+
+
+def _at_least_one(name: str, most: int) -> int:
+    if most < 1:
+        raise Refusal(400, f"{name} must be at least 1.", param=name, code="integer_below_min_value")
+    return most
+
+
 def _message(message: _Message, position: int) -> Message:
     role = _ROLES.get(message.role)
     if role is None:
-        raise Refusal(400, f"Unknown role in message {position}.", param=f"messages.[{position}].role", code="invalid_value")
+        raise Refusal(
+            400, f"Unknown role in message {position}.", param=f"messages.[{position}].role", code="invalid_value"
+        )
     content = message.content
     if not isinstance(content, str):
         content = "".join([part.text for part in content]) if content else ""
@@ -162,6 +198,8 @@ def _format(raw: bytes) -> _SchemaFormat:
 
 def _read_format(raw: bytes) -> _SchemaFormat:
     asked = msgspec.json.decode(raw)
+    if asked is None:
+        return _SchemaFormat(None)
     if not isinstance(asked, dict):
         asked = {}
     kind = asked.get("type")
@@ -170,9 +208,13 @@ def _read_format(raw: bytes) -> _SchemaFormat:
     if kind == "json_object":
         return _SchemaFormat(None, any_object=True)
     named = asked.get("json_schema") if kind == "json_schema" else None
-    schema = named.get("schema") if isinstance(named, dict) else None
+    if not isinstance(named, dict):
+        named = {}
+    schema = named.get("schema")
     if not isinstance(schema, dict) or not named.get("name"):
-        raise Refusal(400, "Invalid response_format: type json_schema needs a name and a schema.", param="response_format")
+        raise Refusal(
+            400, "Invalid response_format: type json_schema needs a name and a schema.", param="response_format"
+        )
     return _SchemaFormat(schema)
 
 

@@ -1,0 +1,268 @@
+"""Snapshots of a run in, the words and signs for it out: live lines, lines of a log, the summary, failures.
+
+Names, messages and keys are foreign text: see `printable`. Knows no stream and no rich.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO
+
+import msgspec
+
+from headrace.engine.tally import FailureGroup, Snapshot
+from headrace.report.text import cells, duration, one_line, percent, plural, rate
+
+_GROUPS_SHOWN = 5
+_MESSAGE_WIDTH = 300
+_NAME_WIDTH = 200
+_KEYS_SHOWN = 3
+_KEY_WIDTH = 40
+_KINDS_SHOWN = 3
+_BAR_MOST = 48
+_BAR_LEAST = 5
+
+Part = tuple[str, str]
+"""Text and its rich style."""
+
+
+class Glyphs(msgspec.Struct, frozen=True):
+    """The signs that a stream can show."""
+
+    dot: str
+    full: str
+    rest: str
+    arrow: str
+    more: str
+
+
+UNICODE = Glyphs(" · ", "━", "─", "→", "…")
+ASCII = Glyphs(", ", "#", "-", "->", "...")
+
+
+def glyphs_of(stream: IO[str]) -> Glyphs:
+    encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-")
+    return UNICODE if encoding.startswith("utf") else ASCII
+
+
+def printable(text: str, width: int, more: str = "…") -> str:
+    """Foreign text for one line of at most `width` columns: no control characters, no tricks with direction.
+
+    What is cut ends in `more`. The result can still look like markup: give it to rich only as Text.
+    """
+    looked_at = 8 * max(width, 0) + 64
+    line = one_line(text[:looked_at])
+    taken = 0
+    kept: list[str] = []
+    for character in line:
+        taken += cells(character)
+        if taken > width or len(kept) >= 4 * width:
+            break
+        kept.append(character)
+    else:
+        if len(text) <= looked_at:
+            return line
+    room = max(0, width - len(more))
+    while kept and sum(map(cells, kept)) > room:
+        kept.pop()
+    return ("".join(kept) + more)[: max(width, 0)]
+
+
+def encodable(text: str, stream: IO[str]) -> str:
+    """What the stream's encoding lacks becomes a question mark, so that writing never raises."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return text.encode("ascii", "replace").decode("ascii")
+    return text
+
+
+def live_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[list[Part]]:
+    """The run at this moment, each line at most `width` columns."""
+    name = printable(snapshot.name or snapshot.run or "starting", width, glyphs.more)
+    source = printable(snapshot.source, max(width, 4), glyphs.more)
+    yield _fit([(name, "bold"), (source if source != name else "", "dim")], width, glyphs)
+    yield _bar(snapshot, width, glyphs)
+    yield _fit(_pace(snapshot), width, glyphs)
+    yield _fit(_counts(snapshot), width, glyphs)
+    waits = _waits(snapshot)
+    if waits:
+        yield [(printable(waits, width, glyphs.more), "yellow")]
+    if snapshot.call_errors and not waits:
+        kinds = _kinds(snapshot.call_errors.items())
+        yield [(printable(f"failed calls: {kinds}", width, glyphs.more), "dim")]
+    if snapshot.failures:
+        kinds = _kinds((group.kind, group.count) for group in snapshot.failures)
+        yield [(printable(f"failed: {kinds}: {snapshot.failures[0].message}", width, glyphs.more), "red")]
+
+
+def log_line(snapshot: Snapshot) -> str:
+    """The run at this moment as one line of a log."""
+    of_total = f" of {snapshot.total:,}" if snapshot.total is not None else ""
+    parts = [f"{_whole(math.floor(snapshot.seconds))}: {snapshot.done:,}{of_total} done", f"{snapshot.ok:,} ok"]
+    parts += [text for text, _ in _outcomes(snapshot)[1:]]
+    parts.append(rate(snapshot.rate))
+    if snapshot.eta_s is not None:
+        parts.append(f"about {_left(snapshot.eta_s)} left")
+    parts.append(f"{snapshot.in_flight:,} in flight")
+    line = ", ".join(parts)
+    waits = _waits(snapshot)
+    return f"{line}; {printable(waits, _MESSAGE_WIDTH, '...')}" if waits else line
+
+
+def opening_line(snapshot: Snapshot) -> str:
+    name = printable(snapshot.name or snapshot.run, _NAME_WIDTH, "...")
+    source = printable(snapshot.source, _NAME_WIDTH, "...")
+    of = f" of {source}" if source and source != name else ""
+    what = f"{plural(snapshot.total, 'item')}{of}" if snapshot.total is not None else f"items{of or ' as they come'}"
+    return f"{name}: {what}, at most {plural(snapshot.concurrency, 'call')} at a time"
+
+
+def _bar(snapshot: Snapshot, width: int, glyphs: Glyphs) -> list[Part]:
+    if snapshot.total is None:
+        return [(printable(f"{plural(snapshot.done, 'item')} done, {snapshot.read:,} read", width, ""), "")]
+    total = max(snapshot.total, 1)
+    label = f"{snapshot.done:,} / {snapshot.total:,}"
+    share = percent(snapshot.done, snapshot.total)
+    room = min(width - len(label) - len(share) - 4, _BAR_MOST)
+    if room < _BAR_LEAST:
+        return [(printable(f"{label}  {share}", width, ""), "")]
+    full = min(room, int(room * snapshot.done / total))
+    bad = min(full, math.ceil(full * snapshot.failed / max(snapshot.done, 1)))
+    return [
+        (glyphs.full * (full - bad), "cyan"),
+        (glyphs.full * bad, "red"),
+        (glyphs.rest * (room - full), "dim"),
+        (f"  {label}", "bold"),
+        (f"  {share}", ""),
+    ]
+
+
+def _pace(snapshot: Snapshot) -> list[Part]:
+    parts = [(rate(snapshot.rate), "")]
+    if snapshot.eta_s is not None:
+        parts.append((f"about {_left(snapshot.eta_s)} left", ""))
+    parts.append((f"{_whole(math.floor(snapshot.seconds))} so far", "dim"))
+    if snapshot.p50_s is not None:
+        parts.append((f"a call {duration(snapshot.p50_s)}", "dim"))
+    return parts
+
+
+def _left(eta_s: float) -> str:
+    return _whole(max(1, math.ceil(eta_s)))
+
+
+def _whole(seconds: int) -> str:
+    return duration(seconds).replace(".0 s", " s")
+
+
+def _outcomes(snapshot: Snapshot) -> list[Part]:
+    parts = [(f"{snapshot.ok:,} ok", "green" if snapshot.ok else "dim")]
+    if snapshot.failed:
+        parts.append((f"{snapshot.failed:,} failed", "red"))
+    if snapshot.cached:
+        parts.append((f"{snapshot.cached:,} from the store", ""))
+    return parts
+
+
+def _counts(snapshot: Snapshot) -> list[Part]:
+    parts = [*_outcomes(snapshot), (f"{snapshot.in_flight:,}/{snapshot.concurrency:,} in flight", "")]
+    if snapshot.retries:
+        parts.append((_retries(snapshot.retries), "dim"))
+    tokens = snapshot.input_tokens + snapshot.output_tokens
+    if tokens:
+        parts.append((f"{tokens:,} tokens", "dim"))
+    return parts
+
+
+def _retries(count: int) -> str:
+    return "1 retry" if count == 1 else f"{count:,} retries"
+
+
+def _waits(snapshot: Snapshot) -> str:
+    if snapshot.state == "stopping":
+        calls = f", {plural(snapshot.in_flight, 'call')} still in flight" if snapshot.in_flight else ""
+        return f"stopping: {snapshot.reason}{calls}"
+    if snapshot.hold is None:
+        return ""
+    wait = f" {math.ceil(snapshot.hold.wait_s):,} s" if math.isfinite(snapshot.hold.wait_s) else ""
+    return f"waiting{wait}: {snapshot.hold.reason}"
+
+
+def _kinds(counts: Iterable[tuple[str, int]]) -> str:
+    ranked = sorted(counts, key=lambda pair: -pair[1])
+    return ", ".join(f"{count:,} {kind}" for kind, count in ranked[:_KINDS_SHOWN]) + (
+        ", ..." if len(ranked) > _KINDS_SHOWN else ""
+    )
+
+
+def _fit(parts: Sequence[Part], width: int, glyphs: Glyphs) -> list[Part]:
+    """As many of the parts as fit, the first at least, with a sign between them."""
+    line: list[Part] = []
+    room = width
+    for text, style in parts:
+        if not text:
+            continue
+        between = glyphs.dot if line else ""
+        needed = len(between) + sum(map(cells, text))
+        if needed > room:
+            if not line:
+                return [(printable(text, width, glyphs.more), style)]
+            continue
+        line += [(between, "dim"), (text, style)] if between else [(text, style)]
+        room -= needed
+    return line
+
+
+def summary_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:
+    words = {"finished": "Done", "interrupted": "Interrupted", "stopped": "Stopped early"}
+    opening = words.get(snapshot.status, printable(snapshot.status or "Ended", _NAME_WIDTH, glyphs.more))
+    if snapshot.status != "finished" and snapshot.reason:
+        opening += f": {printable(snapshot.reason, _MESSAGE_WIDTH, glyphs.more)}"
+    yield (f"{opening.rstrip('.')}.", "bold" if snapshot.status == "finished" else "bold yellow")
+    parts = [f"{snapshot.ok:,} ok", f"{snapshot.failed:,} failed"]
+    if snapshot.pending:
+        parts.append(f"{snapshot.pending:,} pending")
+    stored = f"; {snapshot.cached:,} came from the store" if snapshot.cached else ""
+    yield (f"  {plural(snapshot.done + snapshot.pending, 'item')}: {', '.join(parts)}{stored}", "")
+    paid = [plural(snapshot.calls, "call")]
+    if snapshot.retries:
+        paid.append(f"{_retries(snapshot.retries)} among them")
+    if snapshot.input_tokens or snapshot.output_tokens:
+        paid.append(f"{plural(snapshot.input_tokens, 'token')} in, {snapshot.output_tokens:,} out")
+    yield (f"  {', '.join(paid)}", "")
+    pace = f"  {duration(snapshot.seconds)}, {rate(snapshot.rate)}"
+    if snapshot.calls:
+        pace += f", at most {snapshot.most_in_flight:,} in flight"
+    yield (pace, "")
+    if snapshot.p50_s is not None and snapshot.p95_s is not None and snapshot.p99_s is not None:
+        times = f"{duration(snapshot.p50_s)} median, {duration(snapshot.p95_s)} P95, {duration(snapshot.p99_s)} P99"
+        yield (f"  a call: {times}", "dim")
+    if snapshot.call_errors:
+        yield (f"  failed calls: {printable(_kinds(snapshot.call_errors.items()), _MESSAGE_WIDTH, '...')}", "dim")
+    if snapshot.failures:
+        yield ("", "")
+        yield from _groups(snapshot.failures, glyphs)
+
+
+def failure_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:
+    """The errors alone, for a quiet run."""
+    if snapshot.status not in {"", "finished"} and snapshot.reason:
+        yield (f"{snapshot.status}: {printable(snapshot.reason, _MESSAGE_WIDTH, glyphs.more)}", "")
+    yield from _groups(snapshot.failures, glyphs)
+
+
+def _groups(groups: Sequence[FailureGroup], glyphs: Glyphs) -> Iterator[Part]:
+    for group in groups[:_GROUPS_SHOWN]:
+        kind = printable(group.kind, _NAME_WIDTH, glyphs.more)
+        yield (f"{group.count:,} failed, {kind}: {printable(group.message, _MESSAGE_WIDTH, glyphs.more)}", "red")
+        if group.hint:
+            yield (f"  {glyphs.arrow} {printable(group.hint, _MESSAGE_WIDTH, glyphs.more)}", "")
+        if group.keys:
+            keys = [printable(key, _KEY_WIDTH, glyphs.more) for key in group.keys[:_KEYS_SHOWN]]
+            left = group.count - len(keys)
+            rest = f" and {left:,} more" if left else ""
+            yield (f"  {'item' if group.count == 1 else 'items'} {', '.join(keys)}{rest}", "dim")
+    left = len(groups) - _GROUPS_SHOWN
+    if left > 0:
+        yield (f"and {plural(left, 'other kind')} of failure", "red")

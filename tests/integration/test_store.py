@@ -1,0 +1,346 @@
+"""The store and its twin: one contract, both held to it. What only a file can do comes after."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.core.call import Reply
+from headrace.core.digest import Digest, digest_of
+from headrace.core.errors import RunIsLive, StoreError
+from headrace.core.item import Failure, Outcome
+from headrace.core.ports import Answered, Done, Rejected, Released, RunInfo
+from headrace.store.history import SqliteHistory
+from headrace.store.memory import Memory, MemoryStore
+from headrace.store.sqlite import SqliteStore
+
+Open = Callable[[], Any]
+INFO = RunInfo(id="r", name="run", source="/in.csv", spec={"prompt": "q", "fields": ["text"]}, started_at=1.0)
+D = [digest_of(number) for number in range(10)]
+
+
+@pytest.fixture(params=["file", "memory"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Open, Open]:
+    """Two functions: one opens the same store as another process would, one reads its history."""
+    if request.param == "memory":
+        memory = Memory()
+        return lambda: MemoryStore(memory), lambda: MemoryStore(memory)
+    path = tmp_path / "deep" / "store.db"
+    return lambda: SqliteStore(path), lambda: SqliteHistory(path)
+
+
+def using(main: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(main())  # type: ignore[arg-type]
+
+
+def outcome(number: int, **changes: Any) -> Outcome:
+    return Outcome(
+        **{
+            "key": f"k{number}",
+            "position": number,
+            "item": {"text": f"t{number}"},
+            "value": {"n": number},
+            "attempts": 1,
+            "seconds": 0.5,
+            "input_tokens": 3,
+            "output_tokens": 2,
+        }
+        | changes
+    )
+
+
+def test_answers_are_found_as_they_were_committed(world: tuple[Open, Open]) -> None:
+    """A reply comes back equal, but for its attempts: serving it costs none."""
+
+    async def main() -> None:
+        store = world[0]()
+        reply = Reply('{"a": "é\\u2028\\u0000"}', "length", 1, 2, 0, "m", attempts=3, seconds=1.5)
+        await store.commit([Answered(D[0], reply)])
+        found = await store.find(D)
+        assert found == {D[0]: Reply(reply.text, "length", 1, 2, 0, "m", attempts=0, seconds=1.5)}
+        assert await store.find([]) == {}
+        assert await store.find(D, since=2e10) == {}
+        await store.close()
+
+    using(main)
+
+
+def test_posted_records_are_there_before_what_is_committed_later(world: tuple[Open, Open]) -> None:
+    """`post` keeps the order: whoever waits for a later commit finds both."""
+
+    async def main() -> None:
+        store = world[0]()
+        store.post([Answered(D[0], Reply("a"))])
+        await store.commit([Released(D[5])])
+        assert set(await store.find(D)) == {D[0]}
+        await store.close()
+
+    using(main)
+
+
+def test_a_claim_is_ours_theirs_or_answered(world: tuple[Open, Open]) -> None:
+    """Claims: free ones are ours, a live process's are not, an answered digest gives its answer."""
+
+    async def main() -> None:
+        one, two = world[0](), world[0]()
+        assert await one.claim(D[:3]) == {}
+        assert await one.claim(D[:1]) == {}
+        assert await two.claim(D[:4]) == {D[0]: None, D[1]: None, D[2]: None}
+        await one.commit([Answered(D[0], Reply("a")), Released(D[1]), Rejected(D[2], Reply("x"), "bad")])
+        claimed = await two.claim(D[:3])
+        assert claimed == {D[0]: Reply("a", attempts=0)}
+        assert await two.claim([D[0]], since=2e10) == {}
+        assert await two.find(D) == {D[0]: Reply("a", attempts=0)}
+        await one.commit([Released(D[3])])
+        assert await one.claim([D[3]]) == {D[3]: None}, "only the owner releases"
+        await one.close()
+        await two.close()
+
+    using(main)
+
+
+def test_claims_end_with_their_owner(world: tuple[Open, Open]) -> None:
+    """What a closed store had claimed is free."""
+
+    async def main() -> None:
+        one, two = world[0](), world[0]()
+        await one.claim(D)
+        await one.close()
+        assert await two.claim(D) == {}
+        await two.close()
+
+    using(main)
+
+
+def test_a_run_is_opened_once_at_a_time(world: tuple[Open, Open]) -> None:
+    """A live run refuses a second process; each start is a new session; the history tells its state."""
+
+    async def main() -> None:
+        one, two = world[0](), world[0]()
+        assert (await one.open_run(INFO)).session == 1
+        with pytest.raises(RunIsLive):
+            await two.open_run(INFO)
+        with pytest.raises(RunIsLive):
+            await one.open_run(INFO)
+        assert [info.status for info in world[1]().runs()] == ["running"]
+        await one.close_run(RunInfo(id="r", name="run", source="/in.csv", spec={}, status="stopped", reason="why"))
+        known = world[1]().runs()[0]
+        assert (known.status, known.reason) == ("stopped", "why")
+        assert (await two.open_run(INFO)).session == 2
+        await one.close()
+        await two.close()
+
+    using(main)
+
+
+def test_outcomes_come_back_in_order_and_equal(world: tuple[Open, Open]) -> None:
+    """The journal gives back what went in, by position."""
+
+    async def main() -> None:
+        store = world[0]()
+        await store.open_run(INFO)
+        wanted = [
+            outcome(0), outcome(1, value=None, error=Failure("timeout", "late", "wait", "raw")), outcome(2, value="é\x00\u2028"),
+            outcome(3, item="text", value=None), outcome(4, usd=0.5, stage="ask", value=[1, None, {"a": 1.5}]),
+        ]  # fmt: skip
+        await store.commit([Done("r", done) for done in reversed(wanted)])
+        history = world[1]()
+        assert list(history.scan("r")) == wanted
+        assert list(history.scan("other")) == []
+        seen = await store.outcomes("r", ["k1", "k3", "none"])
+        assert {key: (session, found.ok) for key, (session, found) in seen.items()} == {
+            "k1": (1, False),
+            "k3": (1, True),
+        }
+        counts = history.counts("r")
+        assert (counts.ok, counts.failed, counts.calls, counts.input_tokens, counts.pending) == (4, 1, 5, 15, None)
+        await store.close()
+
+    using(main)
+
+
+def test_a_finished_session_forgets_what_the_source_lost(world: tuple[Open, Open]) -> None:
+    """A run's outcomes are those of the items its source has now; an unfinished session forgets nothing."""
+
+    async def main() -> None:
+        store = world[0]()
+        opened = await store.open_run(INFO)
+        await store.commit([Done("r", outcome(number)) for number in range(4)])
+        await store.close_run(_ended(opened, "finished", 4))
+        opened = await store.open_run(INFO)
+        await store.commit([Done("r", outcome(1, position=0, cached=True, attempts=0))])
+        await store.close_run(_ended(opened, "interrupted", None))
+        assert [found.key for found in world[1]().scan("r")] == ["k0", "k1", "k2", "k3"]
+        opened = await store.open_run(INFO)
+        await store.commit([Done("r", outcome(1, position=0, cached=True, attempts=0)), Done("r", outcome(9))])
+        await store.close_run(_ended(opened, "finished", 2))
+        kept = list(world[1]().scan("r"))
+        assert [(found.key, found.position, found.attempts) for found in kept] == [("k1", 0, 1), ("k9", 9, 1)]
+        assert world[1]().counts("r").pending == 0
+        await store.close()
+
+    using(main)
+
+
+def test_a_failure_is_replaced_by_its_later_answer(world: tuple[Open, Open]) -> None:
+    """An item that failed and is answered later has the later outcome, also where another run paid for it."""
+
+    async def main() -> None:
+        store = world[0]()
+        await store.open_run(INFO)
+        await store.commit([Done("r", outcome(0, value=None, error=Failure("timeout", "late")))])
+        await store.commit([Done("r", outcome(0, cached=True, attempts=0))])
+        assert [found.value for found in world[1]().scan("r")] == [{"n": 0}]
+        await store.close()
+
+    using(main)
+
+
+def _ended(info: RunInfo, status: Any, total: int | None) -> RunInfo:
+    return RunInfo(id=info.id, name=info.name, source=info.source, spec=info.spec, status=status, total=total)
+
+
+# What only a file can do.
+
+
+def test_thousands_of_rows_go_in_one_group(tmp_path: Path) -> None:
+    """A group may be larger than what one statement takes."""
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "s.db")
+        await store.open_run(INFO)
+        many = [digest_of(f"d{number}") for number in range(2345)]
+        assert await store.claim(many) == {}
+        await store.commit([Answered(digest, Reply("a")) for digest in many])
+        await store.commit([Done("r", outcome(number)) for number in range(2345)])
+        assert len(await store.find(many)) == 2345
+        assert [found.position for found in SqliteHistory(tmp_path / "s.db").scan("r")] == list(range(2345))
+        await store.close()
+
+    using(main)
+
+
+def test_commits_come_in_groups(tmp_path: Path) -> None:
+    """G-commit: a thousand callers within 20 ms share a few transactions."""
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "s.db")
+        await store.open_run(INFO)
+        transactions = 0
+
+        def count(statement: str) -> None:
+            nonlocal transactions
+            transactions += statement.startswith("COMMIT")
+
+        store._connection.set_trace_callback(count)  # noqa: SLF001 - the only way to see the transactions
+        await asyncio.gather(*[store.commit([Done("r", outcome(number))]) for number in range(1000)])
+        assert transactions <= 3
+        store._connection.set_trace_callback(None)  # noqa: SLF001 - as above
+        await store.close()
+
+    using(main)
+
+
+@pytest.mark.parametrize(
+    "content", [b"this is no database, but it is longer than a header" * 20, b"SQLite format 3\x00broken"]
+)
+def test_what_is_no_store_is_refused(tmp_path: Path, content: bytes) -> None:
+    """A file that is something else is left alone, with a sentence."""
+    path = tmp_path / "s.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"s\.db"):
+        SqliteStore(path)
+    assert path.read_bytes() == content
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    """A database with tables of its own is left alone."""
+    path = tmp_path / "s.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE theirs (a)")
+    other.close()
+    with pytest.raises(StoreError, match="no store of headrace"):
+        SqliteStore(path)
+    with pytest.raises(StoreError, match="no store of headrace"):
+        SqliteHistory(path)
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    """A store of another version says both versions."""
+    path = tmp_path / "s.db"
+    using(_opened_and_closed(path))
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="version 99; this headrace reads version 1"):
+        SqliteStore(path)
+
+
+def test_no_store_is_said(tmp_path: Path) -> None:
+    """Reading the history of a store that is not there makes none."""
+    with pytest.raises(StoreError, match="no store at"):
+        SqliteHistory(tmp_path / "s.db")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_write_that_fails_is_heard_by_all_and_stays_failed(tmp_path: Path) -> None:
+    """When the disk refuses, every waiting caller gets the error, and so does every later one: nothing goes on unstored."""
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "s.db")
+        await store.open_run(INFO)
+        store._connection.execute("PRAGMA max_page_count = 30")  # noqa: SLF001 - a full disk, small enough to test
+        big = [Done("r", outcome(number, value="x" * 100_000)) for number in range(3)]
+        results = await asyncio.gather(*[store.commit([done]) for done in big], return_exceptions=True)
+        assert all(isinstance(result, StoreError) for result in results)
+        with pytest.raises(StoreError, match="full"):
+            await store.commit([Done("r", outcome(9))])
+        assert list(SqliteHistory(tmp_path / "s.db").scan("r")) == []
+        await store.close()
+
+    using(main)
+
+
+def test_a_value_without_a_json_form_fails_its_caller_alone(tmp_path: Path) -> None:
+    """What cannot be encoded raises where it was committed; others in the group are unharmed."""
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "s.db")
+        await store.open_run(INFO)
+        good = asyncio.ensure_future(store.commit([Done("r", outcome(1))]))
+        with pytest.raises(TypeError):
+            await store.commit([Done("r", outcome(2, value=object()))])
+        await good
+        assert [found.key for found in SqliteHistory(tmp_path / "s.db").scan("r")] == ["k1"]
+        await store.close()
+
+    using(main)
+
+
+def _opened_and_closed(path: Path) -> Callable[[], Awaitable[None]]:
+    async def main() -> None:
+        await SqliteStore(path).close()
+
+    return main
+
+
+def test_closing_leaves_no_owner_behind(tmp_path: Path) -> None:
+    """A clean end removes its lock file."""
+    using(_opened_and_closed(tmp_path / "s.db"))
+    assert not list((tmp_path / "s.db.owners").iterdir())
+
+
+def test_digests_of_any_bytes_are_keys(tmp_path: Path) -> None:
+    """A digest may hold any byte."""
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "s.db")
+        odd = [Digest(bytes(32)), Digest(b"\xff" * 32), Digest(b"'" * 32)]
+        await store.commit([Answered(digest, Reply("a")) for digest in odd])
+        assert set(await store.find(odd)) == set(odd)
+        await store.close()
+
+    using(main)

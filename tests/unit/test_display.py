@@ -1,0 +1,441 @@
+"""The display: what a terminal, a pipe and a quiet run show, whatever text the data brings."""
+
+import asyncio
+import io
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from headrace.cli.display import LINE_EVERY_S, LIVE_EVERY_S, Display, preview, terminal
+from headrace.cli.lines import ASCII, UNICODE, Glyphs, live_lines, log_line, printable
+from headrace.core.event import RunStarted
+from headrace.engine.tally import FailureGroup, Hold, Snapshot, Tally
+from headrace.report.text import cells
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+RUNNING = Snapshot(
+    run="9f31",
+    name="calls",
+    source="calls.csv",
+    state="running",
+    seconds=65.2,
+    concurrency=10,
+    total=1_000,
+    read=630,
+    ok=600,
+    failed=12,
+    cached=140,
+    pending=388,
+    in_flight=10,
+    most_in_flight=10,
+    calls=490,
+    retries=18,
+    call_errors={"throttled": 14, "timeout": 13},
+    input_tokens=81_204,
+    output_tokens=9_322,
+    p50_s=1.9,
+    p95_s=4.1,
+    p99_s=6.0,
+    rate=24.31,
+    eta_s=15.9,
+    failures=(
+        FailureGroup("timeout", 9, "No answer within 30 s.", "Raise --timeout.", ("17", "204", "333", "400")),
+        FailureGroup("answer", 3, "No JSON.", "", ("5",)),
+    ),
+)
+ENDED = msgspec.structs.replace(RUNNING, state="ended", status="finished", in_flight=0, eta_s=None)
+
+
+class Stream(io.StringIO):
+    """A stream that says what it is: a terminal or not, of this encoding."""
+
+    def __init__(self, *, tty: bool = False, encoding: str | None = "utf-8") -> None:
+        super().__init__()
+        self._tty = tty
+        self._encoding = encoding
+
+    def isatty(self) -> bool:
+        """Whether to act as a terminal."""
+        return self._tty
+
+    @property
+    def encoding(self) -> str | None:  # type: ignore[override]
+        """The encoding it claims."""
+        return self._encoding
+
+    def write(self, text: str) -> int:
+        """Refuses what the encoding lacks, as a real stream does."""
+        text.encode(self._encoding or "utf-8")
+        return super().write(text)
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No word of the tester's own terminal."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+def lines_of(snapshot: Snapshot, width: int = 100, glyphs: Glyphs = UNICODE) -> list[str]:
+    """The live lines as plain text."""
+    return ["".join(text for text, _ in line) for line in live_lines(snapshot, width, glyphs)]
+
+
+def columns(line: str) -> int:
+    """How wide a terminal shows it."""
+    return sum(map(cells, line))
+
+
+def without_escapes(text: str) -> str:
+    """Terminal output without rich's own colours and movements."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_live_lines_say_how_far_and_how_fast() -> None:
+    """Name, bar with count, rate, time left, outcomes, calls in flight and failures are there."""
+    said = "\n".join(lines_of(RUNNING))
+    for sought in (
+        "calls · calls.csv",
+        "612 / 1,000  61 %",
+        "24.3 items/s",
+        "about 16 s left",
+        "600 ok",
+        "12 failed",
+        "140 from the store",
+        "10/10 in flight",
+        "90,526 tokens",
+        "failed: 9 timeout, 3 answer: No answer within 30 s.",
+    ):
+        assert sought in said, sought
+
+
+def test_live_lines_without_a_total() -> None:
+    """Where nobody knows how many items there are, the count stands alone, without a bar or a time left."""
+    said = "\n".join(lines_of(msgspec.structs.replace(RUNNING, total=None, eta_s=None)))
+    assert "612 items done, 630 read" in said
+    assert "%" not in said
+    assert "left" not in said
+
+
+def test_live_lines_tell_what_is_waited_for() -> None:
+    """A hold shows its seconds and reason; one without an end shows its reason; stopping shows what is in flight."""
+    wait = msgspec.structs.replace(RUNNING, hold=Hold("the provider answered 429 (slow down)", 11.3))
+    assert "waiting 12 s: the provider answered 429 (slow down)" in lines_of(wait)
+    assert "waiting: an outage" in lines_of(msgspec.structs.replace(RUNNING, hold=Hold("an outage", float("inf"))))
+    stop = msgspec.structs.replace(RUNNING, state="stopping", reason="Ctrl-C", in_flight=3)
+    assert "stopping: Ctrl-C, 3 calls still in flight" in lines_of(stop)
+
+
+@pytest.mark.parametrize("width", [1, 5, 12, 20, 39, 79, 200])
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+def test_no_line_is_wider_than_the_terminal(width: int, glyphs: Glyphs) -> None:
+    """From one column to two hundred every live line fits, also with wide letters and long names."""
+    hold = Hold("日本語の説明" * 20, 3.0)
+    wide = msgspec.structs.replace(RUNNING, name="通話分析" * 30, source="x" * 300, hold=hold)
+    for snapshot in (RUNNING, wide, Snapshot()):
+        for line in lines_of(snapshot, width, glyphs):
+            assert columns(line) <= width, line
+
+
+def test_bar_is_full_only_at_the_end() -> None:
+    """999,999 of a million is no full bar and no 100 %; nothing of nothing divides by nothing."""
+    almost = msgspec.structs.replace(RUNNING, ok=999_999, failed=0, failures=(), total=1_000_000)
+    assert "─" in lines_of(almost)[1]
+    assert "> 99 %" in lines_of(almost)[1]
+    done = msgspec.structs.replace(RUNNING, ok=1_000, failed=0, failures=())
+    assert "─" not in lines_of(done)[1]
+    assert "0 / 0" in lines_of(Snapshot(total=0))[1]
+
+
+@given(st.text(), st.integers(0, 80))
+def test_printable_is_one_safe_line(text: str, width: int) -> None:
+    """Whatever comes, the result is one line without controls or overrides and not wider than asked."""
+    line = printable(text, width)
+    assert not CONTROL.search(line)
+    assert "\n" not in line
+    assert "\t" not in line
+    assert columns(line) <= width
+    line.encode("utf-8")
+
+
+def test_printable_cuts_and_says_so() -> None:
+    """Escapes lose their power, line ends become spaces, what is cut ends in a sign, wide letters count twice."""
+    assert printable("a\x1b[31mb\x9b2J\r\n c\x07", 40) == "a[31mb2J c"
+    assert printable("abcdefgh", 5) == "abcd…"
+    assert printable("abcdefgh", 5, "...") == "ab..."
+    assert printable("日本語", 5) == "日本…"
+    assert printable("日本語", 6) == "日本語"
+    assert printable("\u202eexe.gnp", 20) == "exe.gnp"
+    assert len(printable("a" + "\u0301" * 10_000, 10)) <= 50
+    assert printable("a" + " " * 10_000 + "b", 10) == "a…"
+
+
+def test_terminal_shows_live_lines_and_then_the_summary() -> None:
+    """On a terminal the live lines are redrawn in place, taken away, and the summary follows; the cursor comes back."""
+    stream = Stream(tty=True)
+    display = Display(stream, width=80)
+    display.update(RUNNING)
+    display.update(RUNNING)
+    display.finish(ENDED)
+    shown = stream.getvalue()
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
+    assert "\x1b[2K" in shown
+    summary = without_escapes(shown.rpartition("\x1b[?25h")[2])
+    for sought in (
+        "Done.",
+        "600 ok, 12 failed, 388 pending; 140 came from the store",
+        "490 calls, 18 retries among them, 81,204 tokens in, 9,322 out",
+        "9 failed, timeout: No answer within 30 s.",
+        "→ Raise --timeout.",
+        "items 17, 204, 333 and 6 more",
+    ):
+        assert sought in summary, sought
+    assert "/ 1,000" not in summary
+
+
+def test_no_color_has_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NO_COLOR the live display works and sends no colour, neither live nor at the end."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Stream(tty=True)
+    display = Display(stream, width=80)
+    display.update(RUNNING)
+    display.finish(ENDED)
+    assert "612 / 1,000" in stream.getvalue()
+    assert not re.search(r"\x1b\[[0-9;]*(3|4|9|10)[0-7][0-9;]*m", stream.getvalue())
+
+
+@pytest.mark.parametrize("width", [10, 40])
+def test_narrow_terminal(width: int) -> None:
+    """A phone-wide terminal shows everything in lines that fit."""
+    stream = Stream(tty=True)
+    display = Display(stream, width=width)
+    display.update(RUNNING)
+    display.finish(ENDED)
+    shown = without_escapes(stream.getvalue().replace("\r", "\n"))
+    assert max(columns(line) for line in shown.splitlines()) <= max(width, 20)
+
+
+def test_ascii_terminal() -> None:
+    """Where the terminal cannot show more than ASCII, everything is ASCII, foreign text too."""
+    stream = Stream(tty=True, encoding="ascii")
+    display = Display(stream, width=80)
+    display.update(msgspec.structs.replace(RUNNING, name="größe 通話"))
+    display.finish(ENDED)
+    assert stream.getvalue().isascii()
+    assert "#" in stream.getvalue()
+    preview(terminal(stream, 60), [{"wörd": "日本語" * 30, "n": 1.5}], ["wörd", "n"])
+    assert stream.getvalue().isascii()
+
+
+def test_pipe_gets_plain_lines_now_and_then() -> None:
+    """A pipe gets an opening line, one after 5 s, then one every 10 s, and no escape or carriage return ever."""
+    stream = Stream()
+    display = Display(stream)
+    for tick in range(401):
+        display.update(msgspec.structs.replace(RUNNING, seconds=tick * 0.1))
+    assert stream.getvalue().splitlines()[0] == "calls: 1,000 items of calls.csv, at most 10 calls at a time"
+    assert [line.split(":")[0] for line in stream.getvalue().splitlines()[1:]] == ["5 s", "15 s", "25 s", "35 s"]
+    display.finish(ENDED)
+    assert "\x1b" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()
+    assert "Done." in stream.getvalue().splitlines()
+
+
+def test_pipe_does_not_catch_up() -> None:
+    """After a silence of minutes one line comes, not one for each that was missed."""
+    stream = Stream()
+    display = Display(stream)
+    for seconds in (0.0, 6.0, 600.0, 600.3, 605.0, 600.0 + LINE_EVERY_S):
+        display.update(msgspec.structs.replace(RUNNING, seconds=seconds))
+    assert [line.split(":")[0] for line in stream.getvalue().splitlines()[1:]] == ["6 s", "10", "10"]
+
+
+def test_pipe_tells_at_once_that_the_run_stops() -> None:
+    """Stopping and its reason are said when they happen, once."""
+    stream = Stream()
+    display = Display(stream)
+    stopping = msgspec.structs.replace(RUNNING, seconds=1.0, state="stopping", reason="quota \x1b[2Jgone")
+    for _ in range(3):
+        display.update(stopping)
+    assert stream.getvalue().count("stopping: quota [2Jgone") == 1
+
+
+def test_log_line_tells_everything_once() -> None:
+    """The line of a log has the figures of the live display, and what is waited for."""
+    line = log_line(msgspec.structs.replace(RUNNING, hold=Hold("429", 3.0)))
+    assert line == (
+        "1:05 min: 612 of 1,000 done, 600 ok, 12 failed, 140 from the store, 24.3 items/s, about 16 s left, "
+        "10 in flight; waiting 3 s: 429"
+    )
+
+
+def test_dumb_terminal_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TERM=dumb gets plain lines."""
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Stream(tty=True)
+    display = Display(stream)
+    display.update(RUNNING)
+    display.finish(ENDED)
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_quiet_shows_nothing_but_errors() -> None:
+    """A quiet run without a failure writes nothing; with failures it writes them and why it stopped."""
+    stream = Stream(tty=True)
+    display = Display(stream, quiet=True)
+    display.update(RUNNING)
+    display.finish(msgspec.structs.replace(ENDED, failures=(), failed=0))
+    assert stream.getvalue() == ""
+    display.finish(msgspec.structs.replace(ENDED, status="stopped", reason="credit is gone"))
+    assert "credit is gone" in stream.getvalue()
+    assert "9 failed, timeout" in stream.getvalue()
+    assert "items/s" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("tty", [True, False])
+def test_foreign_text_steers_nothing(*, tty: bool) -> None:
+    """Escapes, titles, bidi overrides and markup in names, reasons, kinds, messages and keys are text."""
+    evil = "[bold red]x[/] [link=http://a]y[/link] \x1b[2J\x1b]0;t\x07\x9b31m \u202ez\r\nfake: 0 failed"
+    group = FailureGroup(evil, 3, evil, evil, (evil, evil))
+    snapshot = msgspec.structs.replace(
+        RUNNING,
+        name=evil,
+        source=evil,
+        reason=evil,
+        status="stopped",
+        call_errors={evil: 2},
+        failures=(group,),
+        hold=Hold(evil, 3),
+    )
+    stream = Stream(tty=tty)
+    display = Display(stream, width=300)
+    display.update(snapshot)
+    display.update(msgspec.structs.replace(snapshot, state="stopping"))
+    display.finish(msgspec.structs.replace(snapshot, state="ended"))
+    shown = without_escapes(stream.getvalue()) if tty else stream.getvalue()
+    assert "\x1b[2J" not in stream.getvalue()
+    assert "\x1b]" not in stream.getvalue()
+    assert not CONTROL.search(shown.replace("\r", "") if tty else shown)
+    assert "[bold red]x[/] [link=http://a]y[/link]" in shown
+    assert not [line for line in shown.splitlines() if line.startswith("fake")]
+
+
+def test_a_stream_that_breaks_silences_the_display() -> None:
+    """A closed pipe raises nothing into the run, however often it is written to."""
+
+    class Broken(Stream):
+        """A pipe whose reader went away."""
+
+        def write(self, text: str) -> int:
+            """Always fails."""
+            raise BrokenPipeError(32, f"{len(text)} characters for nobody")
+
+    for tty in (True, False):
+        display = Display(Broken(tty=tty), width=80)
+        display.update(RUNNING)
+        display.update(RUNNING)
+        display.finish(ENDED)
+    closed = Stream()
+    display = Display(closed)
+    closed.close()
+    display.update(RUNNING)
+    display.finish(ENDED)
+
+
+def test_watch_reads_the_tally_until_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watching task looks at most eight times a second, and gives the terminal back when cancelled."""
+    looks: list[float] = []
+    waits: list[float] = []
+    real_sleep = asyncio.sleep
+
+    async def sleep(delay_s: float) -> None:
+        """Passes at once and notes how long it should have been."""
+        waits.append(delay_s)
+        await real_sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    stream = Stream(tty=True)
+    tally = Tally()
+    tally.add(RunStarted(0.0, "r", "calls", "calls.csv", 10, 2))
+
+    def clock() -> float:
+        """A run's clock that counts who looks."""
+        looks.append(0.0)
+        return float(len(looks))
+
+    async def scene() -> None:
+        """Let it look five times."""
+        task = asyncio.create_task(Display(stream, width=60).watch(tally, clock))
+        while len(looks) < 5:
+            await real_sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scene())
+    assert set(waits) == {LIVE_EVERY_S}
+    assert LIVE_EVERY_S >= 1 / 8
+    assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h") == 1
+
+
+def table(rows: list[dict[str, Any]], names: list[str], width: int = 60) -> list[str]:
+    """A preview as plain lines."""
+    console = Console(file=io.StringIO(), width=width, markup=False, highlight=False, emoji=False)
+    preview(console, rows, names)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue().splitlines()
+
+
+def test_preview_shows_first_rows_and_says_what_it_leaves_out() -> None:
+    """Ten rows of the columns that fit, cells cut to the width, and a line about the rest."""
+    rows = [{f"column{c}": f"{c}.{r} " * 20 for c in range(12)} for r in range(25)]
+    shown = table(rows, [f"column{c}" for c in range(12)], 60)
+    assert max(map(columns, shown)) <= 60
+    assert shown[-1] == "and 15 more rows, 7 more columns"
+    assert len(shown) == 2 + 10 + 1
+
+
+@pytest.mark.parametrize("width", [12, 20, 40, 80])
+def test_preview_fits_any_terminal(width: int) -> None:
+    """Wide letters, missing values, numbers and nested ones never make it wider than the terminal."""
+    rows: list[dict[str, Any]] = [
+        {"label": "positive", "score": 0.87341, "日本": "日本語テキスト" * 9, "nested": {"a": [1, 2]}},
+        {"label": None, "score": 12, "日本": "\x1b[31m[red]x[/red]"},
+    ]
+    for line in table(rows, ["label", "score", "日本", "nested"], width):
+        assert columns(line) <= width
+        assert not CONTROL.search(line)
+
+
+def test_preview_aligns_numbers_right_and_reads_no_markup() -> None:
+    """Numbers end in one column, markup in a cell is text."""
+    shown = table([{"n": 5, "t": "[red]x[/red]"}, {"n": 12345, "t": ":smile:"}], ["n", "t"])
+    assert [line.rstrip() for line in shown[2:]] == ["    5   [red]x[/red]", "12345   :smile:"]
+
+
+def test_preview_of_nothing() -> None:
+    """No rows show the head of the table; no columns show nothing that breaks."""
+    assert "a" in table([], ["a", "b"])[0]
+    table([], [])
+    table([{}], [])
+
+
+def test_rich_is_not_loaded_where_nothing_is_animated() -> None:
+    """A pipe never pays for importing rich."""
+    code = (
+        "import io, sys; from headrace.cli.display import Display; from headrace.engine.tally import Snapshot\n"
+        "d = Display(io.StringIO()); d.update(Snapshot(state='running')); d.finish(Snapshot(state='ended'))\n"
+        "sys.exit('rich' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0

@@ -1,0 +1,481 @@
+"""The report: what a page says, what it never lets through, and what it costs."""
+
+import base64
+import math
+import re
+import time
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from functools import partial
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.core.errors import OutputError
+from headrace.core.item import Failure, Outcome
+from headrace.core.ports import Counts, RunInfo
+from headrace.engine.tally import Snapshot
+from headrace.report.fields import Distribution, Fields, Spread, declared_type, resolve
+from headrace.report.page import check_writable, render, write
+from headrace.report.survey import FIRST_ROWS, SPREAD_ROWS, survey
+from headrace.report.text import clean, duration, number, percent, rate, shown
+
+SCHEMA = {
+    "type": "object",
+    "$defs": {"Mood": {"type": "string", "enum": ["calm", "angry", "bored"]}},
+    "properties": {
+        "mood": {"$ref": "#/$defs/Mood", "description": "How it sounds."},
+        "score": {"type": "number", "minimum": 0, "maximum": 1},
+        "urgent": {"type": "boolean"},
+        "why": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    },
+}
+NASTY = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "</style><img src=x onerror=alert(1)>",
+    '" onmouseover="alert(1)',
+    "' onclick='alert(1)",
+    "--><svg onload=alert(1)>",
+    "{{style}} {{script}} {{body}} {{nothing}} \\g<0> \\1",
+    "&lt;b&gt; &amp;amp; &#x3C;script&#x3E;",
+    "\u202egnp.exe\u202c \u2066x\u2069 \x1b[31mred\x1b]0;title\x07 \x9b1m \x00",
+    "\ud800 lone surrogate",
+    "<!-- <base href=//evil> <meta http-equiv=refresh content=0>",
+]
+VOID = {"meta", "input", "br"}
+ALLOWED_TAGS = {
+    "html", "head", "meta", "title", "style", "body", "main", "script", "header", "h1", "h2", "h3", "p", "time", "div",
+    "section", "dl", "dt", "dd", "pre", "span", "table", "thead", "tbody", "tr", "th", "td", "svg", "rect", "line",
+    "details", "summary", "ul", "li", "br", "label", "input", "button", "footer",
+}  # fmt: skip
+ALLOWED_ATTRIBUTES = {
+    "lang", "charset", "http-equiv", "content", "name", "class", "id", "dir", "title", "datetime", "scope",
+    "aria-hidden", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "viewbox", "preserveaspectratio", "data-n",
+    "data-name", "data-none", "colspan", "hidden", "for", "type", "placeholder", "autocomplete", "role", "tabindex",
+    "aria-label",
+}  # fmt: skip
+
+
+class Strict(HTMLParser):
+    """Reads a page, refuses tags and attributes the report does not use, and checks that tags close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.scripts = 0
+        self.text: list[str] = []
+        self.code: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Only what the report itself writes."""
+        assert tag in ALLOWED_TAGS, tag
+        assert {name for name, _ in attrs} <= ALLOWED_ATTRIBUTES, attrs
+        self.scripts += tag == "script"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """As any tag, but it is closed already."""
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        """Ends what was opened last."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Collects what a reader sees, and the code apart."""
+        if self.open and self.open[-1] in {"script", "style"}:
+            self.code[self.open[-1]] = self.code.get(self.open[-1], "") + data
+        else:
+            self.text.append(data)
+
+
+def parse(page: str) -> Strict:
+    """The page read strictly."""
+    parser = Strict()
+    parser.feed(page)
+    parser.close()
+    assert not parser.open
+    assert parser.scripts == 1
+    return parser
+
+
+def words(page: str) -> str:
+    """What a reader sees, on one line."""
+    return " ".join("".join(parse(page).text).split())
+
+
+def good(position: int, value: Any, item: Any = None, **more: Any) -> Outcome:
+    """An item that was answered."""
+    item = {"id": position, "text": f"text {position}"} if item is None else item
+    return Outcome(key=f"k{position}", position=position, item=item, value=value, attempts=1, seconds=1.5, **more)
+
+
+def bad(
+    position: int, kind: str = "timeout", message: str = "No answer within 30 s.", hint: str = "", raw: str = ""
+) -> Outcome:
+    """An item that failed."""
+    error = Failure(kind, message, hint, raw)
+    return Outcome(key=f"k{position}", position=position, item={"text": "t"}, error=error, attempts=4, seconds=30.0)
+
+
+def info(**more: Any) -> RunInfo:
+    """A finished run."""
+    spec = {"model": "openai:gpt-5-nano", "ask": "How does it sound?\n\n{text}", "returns": "mood: calm|angry|bored"}
+    base = {
+        "id": "9f31c2ab77d0",
+        "name": "calls",
+        "source": "calls.csv",
+        "spec": spec,
+        "status": "finished",
+        "started_at": 1763820180.0,
+        "ended_at": 1763820221.0,
+    }
+    return RunInfo(**{**base, **more})
+
+
+def page_of(outcomes: Iterable[Outcome], schema: Any = SCHEMA, **more: Any) -> str:
+    """A page of these outcomes, with counts that fit."""
+    found = list(outcomes)
+    ok = sum(outcome.ok for outcome in found)
+    counts = more.pop("counts", Counts(ok, len(found) - ok, 0, len(found), 1_234, 567))
+    snapshot = more.pop("snapshot", None)
+    return render(info(**more), counts, lambda: iter(found), schema, snapshot)
+
+
+def field_of(values: Iterable[Any], schema: Any = None, name: str = "answer") -> Distribution:
+    """The distribution of one field of these answers."""
+    fields = Fields(schema)
+    for value in values:
+        fields.add(value)
+    return next(field for field in fields.distributions() if field.name == name)
+
+
+def test_page_says_what_was_asked_and_what_came() -> None:
+    """Source, model, prompt, date, totals, failures with hint, and each answer beside its item are on the page."""
+    outcomes = [good(i, {"mood": "calm", "score": 0.5, "urgent": True, "why": None}) for i in range(3)]
+    outcomes += [bad(3, hint="Raise --timeout."), bad(4, "answer", "No JSON.", raw="Sure! Here is")]
+    snapshot = Snapshot(state="ended", seconds=41.2, rate=24.3, p50_s=1.9, p95_s=4.1, most_in_flight=10)
+    said = words(page_of(outcomes, snapshot=snapshot))
+    for sought in (
+        "calls.csv",
+        "openai:gpt-5-nano",
+        "How does it sound? {text}",
+        "22 November 2025, 14:03 UTC",
+        "1,234",
+        "41 s",
+        "24.3",
+        "How it sounds.",
+        "Raise --timeout.",
+        "Sure! Here is",
+        "text 2",
+        "All 5 items with an outcome.",
+    ):
+        assert sought in said, sought
+
+
+def test_page_of_nothing() -> None:
+    """A run without a single outcome still has a page, with its prompt and the reason it stopped."""
+    said = words(page_of([], status="stopped", reason="credentials refused", counts=Counts(pending=7)))
+    assert "The run stopped early." in said
+    assert "credentials refused" in said
+    assert "7 items pending" in said
+    assert "Items and answers" not in said
+
+
+def test_page_of_failures_only() -> None:
+    """Where nothing was answered and no schema is known, the table shows each failure beside its item."""
+    said = words(page_of([bad(0), bad(1)], schema=None))
+    assert said.count("No answer within 30 s.") >= 3
+
+
+def test_page_loads_nothing_and_runs_only_its_own_script() -> None:
+    """The policy forbids all but one style and one script, named by hashes that are right; nothing is loaded."""
+    page = page_of([good(0, {"mood": "calm"})])
+    parser = parse(page)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none';")
+    for tag in ("style", "script"):
+        digest = base64.b64encode(sha256(parser.code[tag].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy[1]
+    assert not re.search(r"\b(src|href|srcset|action|style)=|url\(|@import|https?://(?!www\.w3)", page)
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_foreign_text_is_inert_everywhere(nasty: str) -> None:
+    """Scripts, broken attributes, place holders and bidi tricks in any place that data reaches stay plain text."""
+    schema = {
+        "properties": {
+            nasty: {"enum": [nasty], "type": nasty, "description": nasty},
+            "n": {"minimum": nasty, "maximum": nasty},
+        }
+    }
+    outcomes = [
+        good(0, {nasty: nasty, "n": nasty * 50}, {nasty: nasty, "long": nasty * 100}, stage=nasty),
+        good(1, nasty, nasty),
+        good(2, {nasty: [nasty, {nasty: nasty}]}, [nasty]),
+        bad(3, nasty, nasty, nasty, nasty),
+        Outcome(key=nasty, position=4, item=nasty, value={nasty: 1}),
+    ]
+    spec = {"model": nasty, "ask": nasty * 200, nasty: nasty, "params": {nasty: nasty}}
+    page = page_of(outcomes, schema, name=nasty, source=nasty, spec=spec, id=nasty, reason=nasty, status="stopped")
+    parser = parse(page)
+    assert "alert" not in parser.code["script"]
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
+    page.encode("utf-8")
+    if "lone" not in nasty and "gnp" not in nasty:
+        assert nasty in "".join(parser.text)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.text(),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+        lambda v: st.lists(v) | st.dictionaries(st.text(), v),
+    ),
+)
+def test_any_answer_gives_a_page(text: str, value: Any) -> None:
+    """Whatever JSON an answer is and whatever an item says, the page is well formed."""
+    parse(page_of([good(0, value, {text: text}), good(1, {text: value}, text), bad(2, text, text, text, text)], None))
+    parse(page_of([good(0, {"mood": value, "score": value}, text)]))
+
+
+def test_secrets_in_a_run_are_not_shown() -> None:
+    """Keys, headers and the user of an address stay out of the page, also where they are nested."""
+    spec = {
+        "model": {"spec": "openai:m", "api_key": "sk-1", "headers": {"Authorization": "Bearer sk-2"}},
+        "api_key": "sk-3",
+        "base_url": "https://me:sk-4@example.com/v1",
+        "settings": {"deep": [{"password": "sk-5", "token": "sk-6", "rpm": 3}]},
+    }
+    page = page_of([good(0, "x")], spec=spec)
+    assert "sk-" not in page
+    assert "https://example.com/v1" in page
+    assert "openai:m" in page
+
+
+def test_choices_keep_the_order_of_the_schema_and_their_zeros() -> None:
+    """An enum shows each of its choices, also one that never came; a boolean both of its values."""
+    values = [{"mood": "angry", "urgent": False}] * 3 + [{"mood": "calm", "urgent": False}, {"mood": "furious"}]
+    mood = field_of(values, SCHEMA, "mood")
+    assert (mood.kind, mood.declared) == ("choice", "choice")
+    assert mood.counts == (("calm", 1), ("angry", 3), ("bored", 0), ("furious", 1))
+    urgent = field_of(values, SCHEMA, "urgent")
+    assert urgent.counts == (("true", 0), ("false", 4))
+    assert (urgent.present, urgent.missing) == (4, 1)
+
+
+def test_numbers_have_their_figures() -> None:
+    """Least, median, mean and most are exact for few numbers, and the bins hold all of them."""
+    field = field_of([0.1, 0.2, 0.4, 0.9])
+    assert field.numbers is not None
+    assert (field.numbers.least, field.numbers.most) == (0.1, 0.9)
+    assert field.numbers.median == pytest.approx(0.3)
+    assert field.numbers.mean == pytest.approx(0.4)
+    assert sum(part.count for part in field.numbers.bins) == 4
+    assert field.numbers.sampled is None
+
+
+def test_few_whole_numbers_have_a_bin_each() -> None:
+    """Scores from 1 to 5 are five bins, also the one that no answer gave."""
+    numbers = field_of([1, 5, 5, 3, 2]).numbers
+    assert numbers is not None
+    assert [(part.low, part.count) for part in numbers.bins] == [(1, 1), (2, 1), (3, 1), (4, 0), (5, 2)]
+
+
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**30), 10**30), min_size=1, max_size=60)
+)
+def test_any_numbers_fit_in_their_bins(values: list[float]) -> None:
+    """Whatever the numbers, every one is in a bin and median and mean lie between the least and the most."""
+    numbers = field_of(values).numbers
+    assert numbers is not None
+    assert sum(part.count for part in numbers.bins) == len(values)
+    assert numbers.least <= numbers.median <= numbers.most
+    assert numbers.least <= numbers.mean <= numbers.most
+
+
+def test_numbers_that_are_none_are_set_aside() -> None:
+    """NaN, infinities and integers beyond a float do not spoil the figures of the others."""
+    field = field_of([1.0, math.nan, math.inf, 10**400, 3.0])
+    assert field.numbers is not None
+    assert (field.numbers.least, field.numbers.most, field.numbers.mean) == (1.0, 3.0, 2.0)
+
+
+def test_texts_tell_how_many_differ() -> None:
+    """Free text gives the number of different values and the most frequent, long ones told apart past their cut."""
+    field = field_of([f"a longer text number {i % 40}" for i in range(200)] + ["often"] * 50)
+    assert (field.kind, field.distinct) == ("text", 41)
+    assert field.counts[0] == ("often", 50)
+    assert field_of(["x" * 500 + "1", "x" * 500 + "2", "x" * 500 + "1"]).distinct == 2
+
+
+def test_lists_count_the_answers_that_have_a_value() -> None:
+    """A list of tags counts each tag once an answer, and the average number of them."""
+    field = field_of([{"tags": ["a", "b", "a"]}, {"tags": ["a"]}, {"tags": []}, {"tags": None}], None, "tags")
+    assert dict(field.counts) == {"a": 2, "b": 1}
+    assert field.per_answer == pytest.approx(4 / 3)
+    assert (field.present, field.missing) == (3, 1)
+
+
+def test_a_field_that_turns_up_late_was_missing_before() -> None:
+    """Without a schema a field first seen in the third answer is missing in the first two."""
+    assert field_of([{"a": 1}, {"a": 1}, {"a": 1, "b": 2}], None, "b").missing == 2
+
+
+def test_schema_references_that_lead_nowhere_do_no_harm() -> None:
+    """A circle of references, a missing one and a schema of the wrong form resolve to something harmless."""
+    circle: dict[str, Any] = {"$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}
+    assert resolve({"$ref": "#/$defs/A"}, circle) == {}
+    assert resolve({"$ref": "#/$defs/C"}, circle) == {}
+    assert resolve(True, circle) == {}
+    assert declared_type({"type": ["integer", "null"]}) == "whole number"
+    assert declared_type({"type": "number", "minimum": 0.0, "maximum": 1.0}) == "number, 0 to 1"
+    assert declared_type({"minimum": 10**400, "maximum": float("inf")}) == ", a very large number to inf"
+    parse(page_of([good(0, {"a": 1})], {"properties": {"a": True, "b": None}}))
+    parse(page_of([good(0, {"a": 1})], {"properties": ["a"]}))
+
+
+@given(st.integers(0, 5_000), st.integers(1, 50))
+def test_spread_is_even_and_bounded(count: int, limit: int) -> None:
+    """The selection never exceeds its limit, holds at least half of it, begins with the first, and is evenly spaced."""
+    spread: Spread[int] = Spread(limit)
+    for value in range(count):
+        spread.add(value)
+    assert len(spread.kept) <= limit
+    assert len(spread.kept) >= min(count, limit // 2)
+    assert len({b - a for a, b in zip(spread.kept, spread.kept[1:], strict=False)}) <= 1
+    assert not count or spread.kept[0] == 0
+
+
+def test_long_runs_show_first_rows_and_a_spread_and_say_so() -> None:
+    """Of 20,000 items the table has the first 300 and a bounded number of others; texts are cut and say by how much."""
+    outcomes = [good(i, {"mood": "calm"}, "y" * 5_000 if i == 0 else f"t{i}") for i in range(3_000)]
+    page = page_of(outcomes)
+    said = words(page)
+    assert f"The first {FIRST_ROWS} items, and" in said
+    assert "spread evenly over the other 2,700" in said
+    assert "3,000 more characters" in said
+    assert page.count("<tr>") <= FIRST_ROWS + SPREAD_ROWS + 20
+
+
+def many(count: int) -> Iterator[Outcome]:
+    """A long run with long items, made as it is read."""
+    for i in range(count):
+        if i % 50 == 0:
+            yield bad(i, f"kind{i % 7}", "m" * 5_000, "h" * 5_000, "r" * 5_000)
+        else:
+            value = {"mood": "calm", "score": i / count, "urgent": i % 3 == 0, "why": f"reason {i} " + "w" * 300}
+            yield good(i, value, {"id": i, "text": f"{i} " + "t" * 3_000})
+
+
+def test_twenty_thousand_outcomes_are_fast() -> None:
+    """A page of 20,000 outcomes takes under two seconds and is no larger than a few megabytes."""
+    begin = time.process_time()
+    page = render(info(), Counts(), lambda: many(20_000), SCHEMA)
+    assert time.process_time() - begin < 2
+    assert len(page) < 8_000_000
+
+
+def test_memory_does_not_grow_with_the_run() -> None:
+    """Ten times the outcomes need about the same memory."""
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        try:
+            survey(many(count), SCHEMA)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(30_000) < 1.5 * peak(3_000) + 1_000_000
+
+
+def test_failures_are_grouped_the_most_frequent_first() -> None:
+    """Kinds come by frequency, with three examples each and no more kinds than fit on a page."""
+    found = survey(
+        [bad(i, "often" if i % 3 else "rare") for i in range(30)] + [bad(i, f"k{i}") for i in range(200)], None
+    )
+    assert (found.failures[0].kind, found.failures[0].count) == ("other", 152)
+    assert found.failures[1].kind == "often"
+    assert len(found.failures[1].examples) == 3
+    assert len(found.failures) == 51
+
+
+def test_slowest_are_the_slowest_calls_that_were_made() -> None:
+    """The slowest come in order; what came from the store took no time."""
+    outcomes = [
+        Outcome(key=str(i), position=i, item="x", value="y", attempts=1, seconds=float((i * 7) % 100), cached=i == 57)
+        for i in range(100)
+    ]
+    assert [row.seconds for row in survey(outcomes, None).slowest] == [98, 97, 96, 95, 94, 93, 92, 91]
+
+
+def test_written_in_one_step(tmp_path: Path) -> None:
+    """The file is there whole, replaces an older one, and nothing else is left in the folder."""
+    target = tmp_path / "r.html"
+    target.write_text("old")
+    write(target, "<p>\u2192 new</p>")
+    assert target.read_text(encoding="utf-8") == "<p>\u2192 new</p>"
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+    check_writable(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_a_page_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    """A missing folder, a folder in the file's place and a file as folder are one sentence with what to do."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder.html").mkdir()
+    for target in (tmp_path / "none" / "r.html", tmp_path / "folder.html", tmp_path / "file" / "r.html"):
+        for attempt in (partial(write, target, "page"), partial(check_writable, target)):
+            with pytest.raises(OutputError, match="cannot be written") as caught:
+                attempt()
+            assert caught.value.hint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.html"]
+
+
+def test_figures_read_well() -> None:
+    """Durations, rates, shares and numbers as a person writes them."""
+    assert [duration(s) for s in (0, 0.012, 1.25, 12.4, 65.2, 7_300, 200_000)] == [
+        "0.0 s", "12 ms", "1.2 s", "12 s", "1:05 min", "2:01 h", "2.3 days",
+    ]  # fmt: skip
+    assert [rate(r) for r in (0, 0.01, 0.5, 24.31, 1204.6)] == [
+        "0.0 items/s", "36.0 items/h", "30.0 items/min", "24.3 items/s", "1,205 items/s",
+    ]  # fmt: skip
+    assert [number(n) for n in (7, 1204, 3.5678, 0.71, 12345.6, 10**20, 2.0)] == [
+        "7", "1,204", "3.57", "0.71", "12,346", "1e+20", "2",
+    ]  # fmt: skip
+    assert [percent(*p) for p in ((0, 10), (1, 1000), (999, 1000), (10, 10), (1, 0))] == [
+        "0 %", "< 1 %", "> 99 %", "100 %", "",
+    ]  # fmt: skip
+
+
+@given(st.text())
+def test_clean_keeps_what_is_harmless(text: str) -> None:
+    """Cleaning twice is cleaning once, the result can be encoded, and plain letters survive."""
+    once = clean(text)
+    assert clean(once) == once
+    once.encode("utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", once)
+    assert [c for c in once if c.isalnum()] == [c for c in text if c.isalnum()]
+
+
+def test_shown_takes_any_value() -> None:
+    """Values of every sort become text: words as they are, the rest as JSON, or as Python writes it."""
+    circle: list[Any] = []
+    circle.append(circle)
+    assert [shown(v) for v in ("a", None, True, 3, 0.5, {"a": [1]}, 10**5000)] == [
+        "a", "", "true", "3", "0.5", '{"a":[1]}', "a very large number",
+    ]  # fmt: skip
+    assert shown(object()).startswith("<object")
+    assert shown(circle) == "[[...]]"
