@@ -56,8 +56,8 @@ async def arun(
     key: str | None = None,
     name: str | None = None,
     first: int | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - a frozen value
-    retry: Retry = Retry(),  # noqa: B008 - a frozen value
+    limits: Limits = Limits(),
+    retry: Retry = Retry(),
     timeout: float = 300.0,  # noqa: ASYNC109 - of each attempt, not of this function
     store: str | os.PathLike[str] = DEFAULT_STORE,
     fresh: bool = False,
@@ -91,7 +91,7 @@ async def arun(
             raise made.runner.error
     finally:
         await made.close()
-    history = SqliteHistory(Path(store).absolute())
+    history = SqliteHistory(settings.store)
     if to is not None:
         await asyncio.to_thread(write_result, to, made.runner.info, history)
     return Run(made.runner.info, history)
@@ -109,8 +109,8 @@ async def stream(
     key: str | None = None,
     name: str | None = None,
     first: int | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - a frozen value
-    retry: Retry = Retry(),  # noqa: B008 - a frozen value
+    limits: Limits = Limits(),
+    retry: Retry = Retry(),
     timeout: float = 300.0,  # noqa: ASYNC109 - of each attempt, not of this function
     store: str | os.PathLike[str] = DEFAULT_STORE,
     ordered: bool = False,
@@ -178,7 +178,7 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is installed."""
+    """Uvloop's where it is installed."""
     try:
         import uvloop  # noqa: PLC0415 - not on every system
     except ImportError:

@@ -13,13 +13,12 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from simulator import Simulator
-
 from headrace.core.call import Request
 from headrace.core.item import Item
 from headrace.provider.simulated import Simulated
 from headrace.task.ask import AskTask
 from headrace.task.prompt import Template
+from simulator import Simulator
 
 ROWS = 1500
 CONCURRENCY = 20
@@ -88,7 +87,11 @@ class Attack:
         while self._provider.ledger(items=False)["in_flight"]:
             assert time.monotonic() < deadline
         stored = self._stored()
-        lost = [text for text, count in self._paid().items() if text in self._allowed and text not in stored and count == self._allowed[text]]
+        lost = [
+            text
+            for text, count in self._paid().items()
+            if text in self._allowed and text not in stored and count == self._allowed[text]
+        ]
         self._allowed.update(lost)
         self.most_lost = max(self.most_lost, len(lost))
 

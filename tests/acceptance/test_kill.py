@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from acceptance.attack import CONCURRENCY, Attack
 from simulator import simulator
 

@@ -277,7 +277,7 @@ def test_two_readers_at_once(tmp_path: Path) -> None:
         return sum([len(batch) async for batch in source])
 
     async def main() -> list[int]:
-        return await asyncio.gather(count(), count())
+        return list(await asyncio.gather(count(), count()))
 
     assert run(main()) == [3000, 3000]
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import openai
 import pytest
-from tests.simulator import Simulator, simulator
+
+from simulator import Simulator, simulator
 
 SCHEMA = {
     "type": "object",

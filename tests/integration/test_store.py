@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace.core.call import Reply
@@ -37,19 +38,11 @@ def using(main: Callable[[], Awaitable[None]]) -> None:
 
 
 def outcome(number: int, **changes: Any) -> Outcome:
-    return Outcome(
-        **{
-            "key": f"k{number}",
-            "position": number,
-            "item": {"text": f"t{number}"},
-            "value": {"n": number},
-            "attempts": 1,
-            "seconds": 0.5,
-            "input_tokens": 3,
-            "output_tokens": 2,
-        }
-        | changes
-    )
+    done = Outcome(
+        key=f"k{number}", position=number, item={"text": f"t{number}"}, value={"n": number}, attempts=1, seconds=0.5,
+        input_tokens=3, output_tokens=2,
+    )  # fmt: skip
+    return msgspec.structs.replace(done, **changes)
 
 
 def test_answers_are_found_as_they_were_committed(world: tuple[Open, Open]) -> None:
@@ -235,10 +228,10 @@ def test_commits_come_in_groups(tmp_path: Path) -> None:
             nonlocal transactions
             transactions += statement.startswith("COMMIT")
 
-        store._connection.set_trace_callback(count)  # noqa: SLF001 - the only way to see the transactions
+        store._connection.set_trace_callback(count)
         await asyncio.gather(*[store.commit([Done("r", outcome(number))]) for number in range(1000)])
         assert transactions <= 3
-        store._connection.set_trace_callback(None)  # noqa: SLF001 - as above
+        store._connection.set_trace_callback(None)
         await store.close()
 
     using(main)
@@ -292,7 +285,7 @@ def test_a_write_that_fails_is_heard_by_all_and_stays_failed(tmp_path: Path) -> 
     async def main() -> None:
         store = SqliteStore(tmp_path / "s.db")
         await store.open_run(INFO)
-        store._connection.execute("PRAGMA max_page_count = 30")  # noqa: SLF001 - a full disk, small enough to test
+        store._connection.execute("PRAGMA max_page_count = 30")
         big = [Done("r", outcome(number, value="x" * 100_000)) for number in range(3)]
         results = await asyncio.gather(*[store.commit([done]) for done in big], return_exceptions=True)
         assert all(isinstance(result, StoreError) for result in results)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sim.world import Provider, Rows, collect, runner, stored
 
 from headrace.core.call import Reply, Request
 from headrace.core.errors import Credentials, HeadraceError, InputError, Rejected, Throttled, Transient, Unreachable
@@ -19,6 +18,7 @@ from headrace.store.memory import Memory, MemoryStore
 from headrace.task.ask import AskTask
 from headrace.task.function import FunctionTask
 from headrace.task.prompt import Template
+from sim.world import Provider, Rows, collect, runner, stored
 
 
 def seeded_fault(seed: int, share: float) -> Any:
@@ -57,7 +57,9 @@ def test_every_item_ends_once(
     memory, provider = Memory(), Provider(seed=seed, fault=seeded_fault(seed, share))
 
     async def main() -> list[Any]:
-        made = runner(provider, Rows(texts), MemoryStore(memory, commit_s=commit_s), concurrency=concurrency, ordered=ordered)
+        made = runner(
+            provider, Rows(texts), MemoryStore(memory, commit_s=commit_s), concurrency=concurrency, ordered=ordered
+        )
         taken = []
         async with aclosing(made.outcomes()) as batches:
             async for batch in batches:
@@ -228,7 +230,9 @@ def test_waiting_never_holds_a_permit() -> None:
 def test_retry_after_holds_the_whole_endpoint() -> None:
     """A 429 with Retry-After is obeyed by every call, and told as an event."""
     events: list[Event] = []
-    provider = Provider(mean_s=0.1, fault=lambda text, nth: Throttled("slow", retry_after_s=20) if (text, nth) == ("t0", 1) else None)
+    provider = Provider(
+        mean_s=0.1, fault=lambda text, nth: Throttled("slow", retry_after_s=20) if (text, nth) == ("t0", 1) else None
+    )
 
     async def main() -> None:
         await collect(runner(provider, Rows([f"t{n}" for n in range(40)]), MemoryStore(), concurrency=2, events=events))
@@ -347,7 +351,8 @@ def test_a_second_interrupt_ends_now() -> None:
     """G10: twice means now, also with calls that never answer."""
 
     async def hang(_request: Request) -> Reply:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
 
     async def main() -> float:
         made = runner(hang, Rows(["a", "b"]), MemoryStore(), timeout_s=1000)
@@ -383,7 +388,9 @@ def test_ordered_ends_when_its_first_item_stays_pending() -> None:
         return Reply("ok")
 
     async def main() -> list[Any]:
-        made = runner(call, Rows([f"t{n}" for n in range(5000)]), MemoryStore(), ordered=True, timeout_s=20_000, concurrency=2)
+        made = runner(
+            call, Rows([f"t{n}" for n in range(5000)]), MemoryStore(), ordered=True, timeout_s=20_000, concurrency=2
+        )
         loop = asyncio.get_running_loop()
         loop.call_later(50, made.interrupt)
         loop.call_later(60, made.interrupt)
@@ -517,7 +524,11 @@ def test_the_same_seed_replays_the_same_run() -> None:
     def once() -> list[Event]:
         events: list[Event] = []
         provider = Provider(seed=3, fault=seeded_fault(3, 0.4))
-        run(collect(runner(provider, Rows([f"t{n}" for n in range(80)]), MemoryStore(commit_s=0.02), events=events, seed=9)))
+        run(
+            collect(
+                runner(provider, Rows([f"t{n}" for n in range(80)]), MemoryStore(commit_s=0.02), events=events, seed=9)
+            )
+        )
         return events
 
     assert once() == once()

@@ -56,7 +56,13 @@ class Rows:
     arrow_schema = None
 
     def __init__(
-        self, rows: Sequence[Any], *, name: str = "rows", batch: int = 50, gap_s: float = 0.0, keys: Sequence[str] | None = None
+        self,
+        rows: Sequence[Any],
+        *,
+        name: str = "rows",
+        batch: int = 50,
+        gap_s: float = 0.0,
+        keys: Sequence[str] | None = None,
     ) -> None:
         self.rows, self.name, self._batch, self._gap_s, self._keys = rows, name, batch, gap_s, keys
         self.fields = ("text",)
@@ -75,8 +81,17 @@ class Rows:
 
 
 def runner(
-    provider: Any, rows: Rows, store: MemoryStore, *, concurrency: int = 10, events: list[Event] | None = None,
-    template: str = "{text}", timeout_s: float = 60.0, retry: Retry = Retry(), seed: int = 0, task: Any = None,
+    provider: Any,
+    rows: Rows,
+    store: MemoryStore,
+    *,
+    concurrency: int = 10,
+    events: list[Event] | None = None,
+    template: str = "{text}",
+    timeout_s: float = 60.0,
+    retry: Retry = Retry(),
+    seed: int = 0,
+    task: Any = None,
     **settings: Any,
 ) -> Runner:
     """A run that is ready to start, under the id `r`."""

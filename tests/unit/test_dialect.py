@@ -34,7 +34,10 @@ def test_a_body_is_what_the_api_documents() -> None:
         "messages": [{"role": "user", "content": "q"}],
         "temperature": 0.5,
         "seed": 1,
-        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True}},
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
+        },
     }
 
 
@@ -67,9 +70,21 @@ CASES = [
     (408, {}, b"", "transient", Verdict.RETRY),
     (409, {}, b"", "transient", Verdict.RETRY),
     (422, {}, b"", "rejected", Verdict.FAIL_ITEM),
-    (429, {"retry-after": "2"}, error("slow", type="requests", code="rate_limit_exceeded"), "throttled", Verdict.BACK_OFF),
+    (
+        429,
+        {"retry-after": "2"},
+        error("slow", type="requests", code="rate_limit_exceeded"),
+        "throttled",
+        Verdict.BACK_OFF,
+    ),
     (429, {}, error(QUOTA, type="insufficient_quota", code="insufficient_quota"), "quota-exhausted", Verdict.STOP_RUN),
-    (429, {}, error(QUOTA, type="insufficient_quota", code="project_spend_limit_exceeded"), "quota-exhausted", Verdict.STOP_RUN),
+    (
+        429,
+        {},
+        error(QUOTA, type="insufficient_quota", code="project_spend_limit_exceeded"),
+        "quota-exhausted",
+        Verdict.STOP_RUN,
+    ),
     (429, {"retry-after": "86400"}, error("daily"), "quota-exhausted", Verdict.STOP_RUN),
     (500, {}, b"<html>Bad</html>", "transient", Verdict.RETRY),
     (502, {}, b"", "transient", Verdict.RETRY),
@@ -85,7 +100,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("status", "headers", "body", "kind", "verdict"), CASES)
-def test_every_error_has_its_verdict(status: int, headers: dict[str, str], body: bytes, kind: str, verdict: Verdict) -> None:
+def test_every_error_has_its_verdict(
+    status: int, headers: dict[str, str], body: bytes, kind: str, verdict: Verdict
+) -> None:
     """The body's code decides before the status; each error says what to do."""
     with pytest.raises(CallError) as raised:
         decode(status, headers, body)
@@ -124,7 +141,20 @@ def test_waits_in_all_their_forms(headers: dict[str, str], text: str, expected: 
     assert retry_after_s(headers, text, NOW) == (pytest.approx(expected) if expected is not None else None)
 
 
-@given(st.integers(100, 599), st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "x"]), st.text(max_size=30)), st.binary(max_size=200) | st.text(max_size=100).map(error) | st.recursive(st.none() | st.booleans() | st.text(max_size=5), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["error", "message", "code", "choices", "usage", "content"]), inner), max_leaves=8).map(msgspec.json.encode))
+@given(
+    st.integers(100, 599),
+    st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "x"]), st.text(max_size=30)),
+    st.binary(max_size=200)
+    | st.text(max_size=100).map(error)
+    | st.recursive(
+        st.none() | st.booleans() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["error", "message", "code", "choices", "usage", "content"]), inner)
+        ),
+        max_leaves=8,
+    ).map(msgspec.json.encode),
+)
 def test_no_bytes_break_the_parsers(status: int, headers: dict[str, str], body: bytes) -> None:
     """Whatever comes is a reply or an error of the tree, with a wait that is a number of seconds."""
     try:

@@ -12,8 +12,19 @@ from headrace.flow.patience import FirstSuccess
 from headrace.flow.retry import Retry
 
 
-def pause_s(verdict: Verdict, *, retry: Retry = Retry(), failures: int = 1, refusals: int = 0, waited_s: float = 0.0, hint_s: float | None = None, draw: float = 0.5) -> float | None:
-    return retry.pause_s(verdict, failures=failures, refusals=refusals, waited_s=waited_s, hint_s=hint_s, chance=lambda: draw)
+def pause_s(
+    verdict: Verdict,
+    *,
+    retry: Retry = Retry(),
+    failures: int = 1,
+    refusals: int = 0,
+    waited_s: float = 0.0,
+    hint_s: float | None = None,
+    draw: float = 0.5,
+) -> float | None:
+    return retry.pause_s(
+        verdict, failures=failures, refusals=refusals, waited_s=waited_s, hint_s=hint_s, chance=lambda: draw
+    )
 
 
 @given(st.lists(st.sampled_from(["ask", "settle", "hold", "later"]), max_size=200), st.integers(1, 5))

@@ -19,11 +19,16 @@ from headrace.task.schema import checked, returns_of
 names = st.text(string.ascii_letters, min_size=1, max_size=8)
 
 
+def escape(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 @given(st.lists(st.tuples(st.text(), names), max_size=5), st.text(), st.dictionaries(names, st.text()))
-def test_a_template_is_its_text_with_the_fields_put_in(parts: list[tuple[str, str]], end: str, data: dict[str, str]) -> None:
+def test_a_template_is_its_text_with_the_fields_put_in(
+    parts: list[tuple[str, str]], end: str, data: dict[str, str]
+) -> None:
     """Any text survives when its braces are doubled, whatever the values hold."""
     data |= {name: data.get(name, "{x}") for _, name in parts}
-    escape = lambda text: text.replace("{", "{{").replace("}", "}}")  # noqa: E731 - two uses
     template = Template("".join(f"{escape(text)}{{{name}}}" for text, name in parts) + escape(end))
     assert template.fill(data) == "".join(text + data[name] for text, name in parts) + end
     assert set(template.fields) == {name for _, name in parts}
@@ -45,7 +50,9 @@ def test_values_in_a_template() -> None:
 
 def test_a_missing_column_is_told_with_the_names_there_are() -> None:
     """Before any call: the wrong name, the near one, and all there are."""
-    with pytest.raises(UsageError, match=r"\{txt\}, and the input has no such column. Did you mean \{text\}\? There are: id, text"):
+    with pytest.raises(
+        UsageError, match=r"\{txt\}, and the input has no such column. Did you mean \{text\}\? There are: id, text"
+    ):
         Template("{txt}").check(["id", "text"])
     with pytest.raises(UsageError, match="names no column.*{id}"):
         Template("hello").check(["id"])
@@ -120,7 +127,11 @@ def test_text_answers() -> None:
     made = task()
     assert made.value(Reply("yes")) == "yes"
     assert made.value(Reply("cut", "length")) == "cut"
-    for reply, error in [(Reply(" \n"), AnswerError), (Reply("x", "filter"), Filtered), (Reply("no", "refusal"), Refusal)]:
+    for reply, error in [
+        (Reply(" \n"), AnswerError),
+        (Reply("x", "filter"), Filtered),
+        (Reply("no", "refusal"), Refusal),
+    ]:
         with pytest.raises(error):
             made.value(reply)
 

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HeadraceError as error:
         if args.debug:
             traceback.print_exc()
-        print(f"headrace: {error}", file=sys.stderr)  # noqa: T201 - this is the terminal
+        print(f"headrace: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         return 130
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         words = commands.add_parser(name, help=told, description=told[0].upper() + told[1:] + ".")
         module.add_arguments(words)
-    # _add_lazily(commands)
+    _add_lazily(commands)
     return parser
 
 

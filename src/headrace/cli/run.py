@@ -190,7 +190,7 @@ class _Lines:
                 self._out.write(jsonl_line(outcome, self._columns))
             self._out.flush()
         except BrokenPipeError:
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that the interpreter's last flush finds a reader
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - so that the interpreter's last flush finds a reader
             return False
         return True
 
@@ -224,7 +224,7 @@ def _answers_first(made: Assembled, columns: list[str]) -> list[str]:
 
 def _say(text: str, wishes: Wishes) -> None:
     if not wishes.quiet:
-        print(text, file=sys.stderr)  # noqa: T201 - this is the terminal
+        print(text, file=sys.stderr)
 
 
 async def _show_prompt(work: Ask, args: argparse.Namespace) -> int:
@@ -232,9 +232,9 @@ async def _show_prompt(work: Ask, args: argparse.Namespace) -> int:
     async for batch in source:
         request = request_of(work, batch[0], os.environ)
         for message in request.messages:
-            print(f"--- {message.role}\n{message.content}")  # noqa: T201 - this is the terminal
+            print(f"--- {message.role}\n{message.content}")
         if request.schema is not None:
-            print(f"--- answer\n{_pretty(request.schema)}")  # noqa: T201 - this is the terminal
+            print(f"--- answer\n{_pretty(request.schema)}")
         return 0
     raise InputError(f"{args.input} has no rows.", hint="There is nothing to ask about.")
 

@@ -147,4 +147,4 @@ def _time(seconds: float) -> str:
 
 
 def _say(text: str) -> None:
-    print(text)  # noqa: T201 - this is the terminal
+    print(text)

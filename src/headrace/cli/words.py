@@ -50,7 +50,7 @@ def params_of(words: Sequence[str]) -> dict[str, Any]:
 def headers_of(words: Sequence[str]) -> dict[str, str]:
     headers = pairs_of(words, "--header")
     for name, value in headers.items():
-        if not name.isascii() or any(ord(sign) < 32 for sign in name + value):  # noqa: PLR2004 - control characters
+        if not name.isascii() or any(ord(sign) < 32 for sign in name + value):
             raise UsageError(
                 f"--header {name!r} holds a control character.", hint="Write --header NAME=VALUE in one line."
             )

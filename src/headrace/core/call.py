@@ -59,7 +59,7 @@ Call = Callable[[Request], Awaitable[Reply]]
 """Cancelling it takes it off the wire, or it raises StillRunning and stays counted as in flight until it is off."""
 
 
-class StillRunning(Exception):  # noqa: N818 - a state, not an error
+class StillRunning(Exception):
     """A cancelled call that goes on: nothing can take it off its thread. `done` gets its late reply."""
 
     def __init__(self, done: "asyncio.Future[Reply]") -> None:

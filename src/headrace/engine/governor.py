@@ -170,7 +170,7 @@ class Governor:
                 return
 
     def _wake_at(self, loop: asyncio.AbstractEventLoop, at_s: float) -> None:
-        if at_s == math.inf or at_s == self._alarm_at_s:
+        if at_s in (math.inf, self._alarm_at_s):
             return
         if self._alarm is not None:
             self._alarm.cancel()

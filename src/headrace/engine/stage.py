@@ -4,12 +4,12 @@ Enters batches of items, leaves batches of outcomes that are already durable. Ru
 
 1. An item is read, then settled or left pending; `unsettled` is the difference. Nothing else may happen to it.
 2. An item holds a place from before its call until its outcome is taken by the consumer: memory is bounded by places.
-3. What is served from the store takes no place and makes no task; it goes in batches, as it was read.
+3. What is served from the store takes no place; it goes in batches, as it was read, a few of them at once.
 """
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from headrace.core.ports import Done, Source, Store, Task
 from headrace.engine.cached import Cached
 
 _END = None
+_BATCHES = 4
 
 
 class Stage:
@@ -51,6 +52,7 @@ class Stage:
         self._emit, self._fatal = emit, fatal
         self._keyed, self._keep_failures, self._name = keyed, keep_failures, name
         self._places = asyncio.Semaphore(places)
+        self._batches = asyncio.Semaphore(_BATCHES)
         self._out: asyncio.Queue[list[Outcome] | Exception | None] = asyncio.Queue(maxsize=8)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open_keys: set[str] = set()
@@ -131,24 +133,39 @@ class Stage:
                     raise
                 outcomes.append(self._failed(item, error))
         known = await self._cached.known([request for _, request in asked]) if self._cached and asked else {}
-        for item, request in asked:
-            if request.digest in known:
-                outcomes.append(self._served(item, known[request.digest]))
+        outcomes += [self._served(item, known[request.digest]) for item, request in asked if request.digest in known]
         if outcomes:
+            await self._batches.acquire()
+            self._begin(self._hand_on(outcomes))
+        for item, request in asked:
+            if request.digest not in known and not await self._asked(item, request):
+                return
+
+    async def _asked(self, item: Item, request: Request) -> bool:
+        """Begin the item's call once there is a place for it; False where the run stops first."""
+        if self._order is not None:
+            await self._order.room_for(item.position)
+        await self._places.acquire()
+        if self._stopping:
+            self._places.release()
+            return False
+        self._begin(self._ask(item, request))
+        return True
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _hand_on(self, outcomes: list[Outcome]) -> None:
+        """A batch that took no call, while the next one is read."""
+        try:
             await self._settle(outcomes)
             await self._out.put(outcomes)
-        for item, request in asked:
-            if request.digest in known:
-                continue
-            if self._order is not None:
-                await self._order.room_for(item.position)
-            await self._places.acquire()
-            if self._stopping:
-                self._places.release()
-                return
-            task = asyncio.create_task(self._ask(item, request))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        except StoreError as error:
+            self._fatal(error)
+        finally:
+            self._batches.release()
 
     async def _sorted_out(self, items: list[Item]) -> tuple[list[Item], list[Outcome]]:
         """Take out repeated keys, and failures that are to be kept, where the run asks for that."""

@@ -6,12 +6,14 @@ Enters seed, prompt and attempt, leaves a plan. Pure: the same three give the sa
 import math
 from enum import Enum
 from hashlib import blake2b
+from struct import Struct
 
 import msgspec
 
 from headrace.core.errors import UsageError
 
 _SCALE = 2.0**-53
+_numbers = Struct("<3Q").unpack
 
 
 class Fault(Enum):
@@ -75,13 +77,17 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """What a 429 asks the client to wait."""
 
     def __post_init__(self) -> None:
-        chances = [chance for _, chance in self.table()]
-        if not all(0 <= chance <= 1 for chance in chances) or sum(chances) > 1 + 1e-9:
+        if not all(0 <= chance <= 1 for _, chance in self.table()) or self.any > 1 + 1e-9:
             raise UsageError(
                 "The probabilities of faults are out of bounds.", hint="Each is from 0 to 1, and together at most 1."
             )
         if not 0 <= self.retry_after_s < 1e6:
             raise UsageError(f"retry_after={self.retry_after_s:g} is out of bounds.", hint="Give seconds from 0.")
+
+    @property
+    def any(self) -> float:
+        """How likely it is that some fault strikes."""
+        return self.error_500 + self.throttled_429 + self.reset + self.hang + self.malformed + self.cut
 
     def table(self) -> tuple[tuple[Fault, float], ...]:
         return (
@@ -151,9 +157,12 @@ class Plan(msgspec.Struct, frozen=True):
 def decide(latency: Latency, faults: Faults, *, seed: int, prompt: bytes, attempt: int) -> Plan:
     """The plan for the `attempt`-th (from 0) try of this prompt. A 429 comes at once, whatever the latency."""
     digest = blake2b(prompt, digest_size=24, key=f"{seed}:{attempt}".encode()).digest()
-    which, first, second = ((int.from_bytes(digest[at : at + 8], "little") >> 11) * _SCALE for at in (0, 8, 16))
-    for fault, chance in faults.table():
-        if which < chance:
-            return Plan(0.0 if fault is Fault.THROTTLED_429 else latency.sample(first, second), fault)
-        which -= chance
-    return Plan(latency.sample(first, second))
+    which, first, second = _numbers(digest)
+    latency_s = latency.sample((first >> 11) * _SCALE, (second >> 11) * _SCALE)
+    share = (which >> 11) * _SCALE
+    if share < faults.any:
+        for fault, chance in faults.table():
+            if share < chance:
+                return Plan(0.0 if fault is Fault.THROTTLED_429 else latency_s, fault)
+            share -= chance
+    return Plan(latency_s)

@@ -37,7 +37,7 @@ def compiled(schema: object) -> Callable[[int], Any]:
     except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         raise refusal("is malformed") from None
 
-    def make(seed: int) -> Any:  # noqa: ANN401
+    def make(seed: int) -> Any:
         try:
             return top.make(Dice(seed), 0)
         except RecursionError:
@@ -73,12 +73,12 @@ class _Compiler:
             )
         return top
 
-    def node(self, schema: Any) -> Node:  # noqa: ANN401
+    def node(self, schema: Any) -> Node:
         made = self._node(schema)
         self.nodes.append(made)
         return made
 
-    def _node(self, schema: Any) -> Node:  # noqa: ANN401
+    def _node(self, schema: Any) -> Node:
         if schema is True:
             return Made(text({}))
         if not isinstance(schema, dict):
@@ -175,7 +175,7 @@ class _Compiler:
             joined = self._merge(joined, part, seen)
         return joined
 
-    def _merge(self, left: dict[str, Any], right: Any, seen: tuple[str, ...]) -> dict[str, Any]:  # noqa: ANN401
+    def _merge(self, left: dict[str, Any], right: Any, seen: tuple[str, ...]) -> dict[str, Any]:
         if right is True:
             return left
         if not isinstance(right, dict):
@@ -192,7 +192,7 @@ class _Compiler:
         return merged
 
 
-def _both(word: str, left: Any, right: Any) -> Any:  # noqa: ANN401
+def _both(word: str, left: Any, right: Any) -> Any:
     if left == right or word in _ANNOTATIONS:
         return right
     if word in ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"):
@@ -218,7 +218,7 @@ def _check_closed(closed: dict[str, Any], other: dict[str, Any]) -> None:
         raise refusal("combines properties with a part that allows no further ones")
 
 
-def _look_up(root: Any, name: str) -> Any:  # noqa: ANN401
+def _look_up(root: Any, name: str) -> Any:
     if not name.startswith("#"):
         raise refusal(f"refers to {name}, which is outside of it")
     found = root

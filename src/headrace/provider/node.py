@@ -29,7 +29,7 @@ class Node:
     def measure(self) -> float:
         return 0
 
-    def make(self, dice: Dice, depth: int) -> Any:  # noqa: ANN401, ARG002
+    def make(self, dice: Dice, depth: int) -> Any:  # noqa: ARG002
         raise refusal("allows no value")
 
 
@@ -50,7 +50,7 @@ class Constant(Node):
         super().__init__()
         self.values = values
 
-    def make(self, dice: Dice, depth: int) -> Any:  # noqa: ANN401, ARG002
+    def make(self, dice: Dice, depth: int) -> Any:  # noqa: ARG002
         return self.values[dice.roll(len(self.values))]
 
 
@@ -64,7 +64,7 @@ class Made(Node):
         function(Dice(0))  # refuses now rather than in the middle of a value
         self.function = function
 
-    def make(self, dice: Dice, depth: int) -> Any:  # noqa: ANN401, ARG002
+    def make(self, dice: Dice, depth: int) -> Any:  # noqa: ARG002
         return self.function(dice)
 
 
@@ -79,7 +79,7 @@ class Choice(Node):
     def measure(self) -> float:
         return min(node.height for node in self.nodes)
 
-    def make(self, dice: Dice, depth: int) -> Any:  # noqa: ANN401
+    def make(self, dice: Dice, depth: int) -> Any:
         if depth >= DEEP:
             return min(self.nodes, key=lambda node: node.height).make(dice, depth)
         possible = self.possible
@@ -99,7 +99,7 @@ class Reference(Node):
     def measure(self) -> float:
         return self.target.height + 1
 
-    def make(self, dice: Dice, depth: int) -> Any:  # noqa: ANN401
+    def make(self, dice: Dice, depth: int) -> Any:
         return self.target.make(dice, depth)
 
 

@@ -88,7 +88,7 @@ class Simulated:
         self.script = script
         self.max_concurrency = max_concurrency
         self.ledger = ledger or Ledger()
-        self._by_chance = self.latency.sigma > 0 or any(chance for _, chance in self.faults.table())
+        self._by_chance = self.latency.sigma > 0 or self.faults.any > 0
         self._plan = Plan(self.latency.median_s)
         self._attempts: dict[bytes, int] = {}
         self._makers: dict[int, tuple[Mapping[str, Any], Callable[[int], Any]]] = {}

@@ -41,7 +41,7 @@ def cells(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def shown(value: Any) -> str:  # noqa: PLR0911 - one a sort of value
+def shown(value: Any) -> str:
     """A value of an answer or a cell as text: words as they are, the rest as JSON."""
     match value:
         case str():
@@ -66,15 +66,15 @@ def number(value: float) -> str:
     """1,204 or 3.57: three digits that matter where it has a fraction."""
     if isinstance(value, int) and abs(value) >= _INTEGER_MAX:
         return shown(value)
-    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):  # noqa: PLR2004 - exact in a float
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{int(value):,}" if abs(value) < 10**15 else f"{float(value):.3g}"
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"  # noqa: PLR2004
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:
     """12 s, 1:05 min, 3:20 h; tenths below ten seconds."""
-    if seconds < 10:  # noqa: PLR2004
-        return f"{seconds:.1f} s" if seconds >= 0.05 or seconds == 0 else f"{seconds * 1000:.2g} ms"  # noqa: PLR2004
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds >= 0.05 or seconds == 0 else f"{seconds * 1000:.2g} ms"
     whole = round(seconds)
     if whole < _MINUTE_S:
         return f"{whole} s"
@@ -87,7 +87,7 @@ def duration(seconds: float) -> str:
 
 def rate(items_per_s: float) -> str:
     """24.3 items/s, or 3.1 items/min where it is slow."""
-    if items_per_s >= 100:  # noqa: PLR2004
+    if items_per_s >= 100:
         return f"{items_per_s:,.0f} items/s"
     if items_per_s >= 1 or items_per_s == 0:
         return f"{items_per_s:.1f} items/s"
@@ -107,4 +107,4 @@ def percent(part: float, whole: float) -> str:
     share = 100 * part / whole
     if 0 < share < 1:
         return "< 1 %"
-    return "> 99 %" if 99 < share < 100 else f"{share:.0f} %"  # noqa: PLR2004
+    return "> 99 %" if 99 < share < 100 else f"{share:.0f} %"

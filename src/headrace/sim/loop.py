@@ -17,11 +17,11 @@ Ts = TypeVarTuple("Ts")
 SHOWN_TASKS = 12
 
 
-class Deadlock(Exception):  # noqa: N818  (the tree of errors in core names what happened, so does this)
+class Deadlock(Exception):
     """Nothing can ever happen any more: no callback is ready and no timer is set, or virtual time passed its limit."""
 
 
-class NotVirtual(RuntimeError):  # noqa: N818
+class NotVirtual(RuntimeError):
     """Something asked virtual time for a thread, a socket or a process, which live in real time."""
 
 

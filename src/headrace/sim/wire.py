@@ -34,7 +34,7 @@ _ONE = (None, 1)
 _NO_DIGEST = Digest(b"")
 
 
-class Refusal(HeadraceError):  # noqa: N818  (the name says what it is, like its kin in core)
+class Refusal(HeadraceError):
     """An HTTP error in OpenAI's shape."""
 
     def __init__(

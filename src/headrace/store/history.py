@@ -21,7 +21,7 @@ class SqliteHistory:
     """Raises StoreError where there is no store at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = path.absolute()  # a Run outlives a change of folder
         if not path.is_file():
             raise StoreError(f"There is no store at {path}.", hint="Name it with --store, or make a run first.")
         with self._reading() as connection:

@@ -14,7 +14,7 @@ from headrace.core.call import Reply
 from headrace.core.digest import Digest
 from headrace.core.errors import RunIsLive
 from headrace.core.item import Outcome
-from headrace.core.ports import Answered, Counts, Done, Record, Rejected, Released, RunInfo
+from headrace.core.ports import Answered, Counts, Done, Record, Rejected, RunInfo
 from headrace.store import tables
 
 

@@ -110,15 +110,15 @@ INSERT INTO outcomes (run, session, {_OUTCOME}) VALUES {_places(count, 14)}
     item = excluded.item, {kept}"""
 
 
-_json = msgspec.json.Encoder(enc_hook=lambda value: _builtin(value))
-_failure = msgspec.json.Decoder(Failure)
-
-
 def _builtin(value: Any) -> Any:
     dump: Callable[..., Any] | None = getattr(value, "model_dump", None)  # a Pydantic model
     if dump is None:
         raise TypeError(f"{type(value).__name__} has no JSON form")
     return dump(mode="json")
+
+
+_json = msgspec.json.Encoder(enc_hook=_builtin)
+_failure = msgspec.json.Decoder(Failure)
 
 
 def reply_row(reply: Reply) -> tuple[Any, ...]:

@@ -43,9 +43,9 @@ def _converter(function: Callable[[Any], Any]) -> Callable[[str], Any]:
         kind = typing.get_type_hints(function).get("return")
     except (TypeError, NameError, AttributeError):
         kind = None
-    validate = getattr(kind, "model_validate_json", None)
+    validate: Callable[[str], Any] | None = getattr(kind, "model_validate_json", None)
     if validate is not None:
-        return lambda text: validate(text)
+        return validate
     if isinstance(kind, type) and (hasattr(kind, "__dataclass_fields__") or issubclass(kind, msgspec.Struct)):
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
         return decoder.decode
