@@ -1,0 +1,54 @@
+# Every verb does its own set-up: .venv with pinned dependencies, made once (tools/setup). `make` alone lists the verbs.
+PYTHON ?=
+export PYTHON
+BIN := .venv/bin
+SETUP := @sh tools/setup
+
+.PHONY: help demo test check fix bench docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo   a small language model reads the 49 phone calls of examples/calls.csv'
+	@echo 'make test   the static checks, then all tests'
+	@echo 'make check  the static checks alone: ruff, mypy, import-linter'
+	@echo 'make fix    formats, and mends what ruff can mend'
+	@echo 'make bench  the benchmarks, in full'
+	@echo 'make docs   checks that what the documents say is so'
+	@echo 'make clean  removes what the verbs made: .venv, out, caches'
+
+demo:
+	$(SETUP)
+	@mkdir -p out
+	$(BIN)/headrace run examples/calls.csv --key id --ask @examples/calls-prompt.txt \
+	  --returns "$$(cat examples/calls-returns.txt)" --model local --temperature 0 --max-tokens 60 \
+	  -o out/calls.parquet --report out/calls.html
+
+check:
+	$(SETUP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	@status=0; \
+	$(BIN)/python -m pytest -q -n 2 -m 'not serial' || status=$$?; \
+	$(BIN)/python -m pytest -q -m serial || status=$$?; \
+	exit $$status
+
+fix:
+	$(SETUP)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench:
+	$(SETUP)
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+docs:
+	$(SETUP)
+	$(BIN)/python -m pytest -q -k 'docs or readme or house'
+
+clean:
+	rm -rf .venv out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .headrace
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
