@@ -219,7 +219,7 @@ def main() -> None:
 def compare(args: argparse.Namespace) -> None:
     calls, rounds, rows = (1500, 1, min(args.rows, 50_000)) if args.quick else (args.calls, 3, args.rows)
     server = subprocess.Popen(
-        [sys.executable, "-m", "headrace", "simulate", "--port", "0"],
+        [sys.executable, "-m", "headrace.sim.command", "--port", "0"],
         stdout=subprocess.PIPE,
         text=True,
         env=dict(os.environ),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headrace.assembly import Work, assemble
+from headrace.core.errors import OutputError
 from headrace.core.event import Event
 from headrace.core.item import Outcome
 from headrace.core.ports import History, RunInfo
@@ -78,6 +79,7 @@ async def arun(
     """
     if to is not None:
         check_output(to)
+        spare_source(to, items)
     settings = Settings(
         key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, store=Path(store), fresh=fresh,
         retry_failed=retry_failed,
@@ -137,6 +139,16 @@ async def stream(
             raise made.runner.error
     finally:
         await made.close()
+
+
+def spare_source(path: str | os.PathLike[str], items: Any) -> None:
+    """Raises OutputError where writing to `path` would replace what is read."""
+    try:
+        same = isinstance(items, str | os.PathLike) and Path(path).samefile(items)
+    except (OSError, ValueError):  # one of them is not there
+        return
+    if same:
+        raise OutputError(f"{path} is the input itself.", hint="Write to another file.")
 
 
 def write_result(path: str | os.PathLike[str], info: RunInfo, history: History) -> int:

@@ -1,7 +1,6 @@
 """Chooses the concrete parts of a run and puts them together. The only file that knows every type, and the only one
 that reads API keys."""
 
-import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -161,7 +160,8 @@ def _model(model: str | Model) -> Model:
 
 def _openai(model: Model, environ: Mapping[str, str], need_key: bool) -> Endpoint:  # noqa: FBT001 - one of three like it
     base_url = (model.base_url or environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
-    key = model.api_key or environ.get("OPENAI_API_KEY")
+    Model(model.spec, base_url=base_url)  # raises where the environment's address is none
+    key = _sendable(model.api_key or environ.get("OPENAI_API_KEY") or "")
     if (
         need_key
         and not key
@@ -181,6 +181,17 @@ def _openai(model: Model, environ: Mapping[str, str], need_key: bool) -> Endpoin
     return Endpoint(("openai", base_url), model.name, call, http.close, 16, max_tokens)
 
 
+def _sendable(key: str) -> str | None:
+    """The key without the line end of the file it came from; raises UsageError where no header can hold it."""
+    key = key.strip()
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(
+            "The API key (OPENAI_API_KEY or api_key=) holds a character that no key can hold.",
+            hint="Copy it anew: a line break or a letter that is not ASCII got into it.",
+        )
+    return key or None
+
+
 def _simulated(model: Model, _environ: Mapping[str, str], _need_key: bool) -> Endpoint:  # noqa: FBT001
     from headrace.provider.simulated import Simulated  # noqa: PLC0415 - only who simulates needs it
 
@@ -195,13 +206,9 @@ def _local(model: Model, _environ: Mapping[str, str], _need_key: bool) -> Endpoi
     from headrace.provider.aio import AioHttp  # noqa: PLC0415 - as above
 
     server, http = LocalServer(), AioHttp()
-    started: asyncio.Task[str] | None = None
 
     async def call(request: Request) -> Reply:
-        nonlocal started
-        if started is None:  # only when something is asked: a run that the store answers needs no model
-            started = asyncio.create_task(server.start())
-        base_url = await asyncio.shield(started)
+        base_url = await server.start()  # only when something is asked: a run that the store answers needs no model
         return await openai_call(http, base_url=base_url, api_key=None, headers={})(request)
 
     async def close() -> None:

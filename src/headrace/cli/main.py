@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from headrace.cli import run, runs
 from headrace.cli.words import Words
 from headrace.core.errors import HeadraceError
+from headrace.report.text import one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HeadraceError as error:
         if args.debug:
             traceback.print_exc()
-        print(f"headrace: {error}", file=sys.stderr)
+        print(f"headrace: {one_line(str(error))}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         return 130

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.api import loop_factory, write_result
+from headrace.api import loop_factory, spare_source, write_result
 from headrace.assembly import Assembled, assemble, request_of
 from headrace.cli.display import Display, preview, terminal
 from headrace.cli.words import headers_of, params_of, returns_of, text_of
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if args.show_prompt:
         return asyncio.run(_show_prompt(work, args))
-    return execute(work, args.input, settings_of(args, key=args.key, name=args.name, first=args.first), wishes_of(args))
+    return execute(work, args.input, settings_of(args, key=args.key, name=args.name, first=args.first), wishes_of(args, args.input))
 
 
 def settings_of(args: argparse.Namespace, *, key: str | None, name: str | None, first: int | None) -> Settings:
@@ -122,7 +122,7 @@ def settings_of(args: argparse.Namespace, *, key: str | None, name: str | None, 
     )  # fmt: skip
 
 
-def wishes_of(args: argparse.Namespace) -> Wishes:
+def wishes_of(args: argparse.Namespace, source: str) -> Wishes:
     if args.output is not None:
         check_output(args.output)
     if args.report is not None:
@@ -131,6 +131,9 @@ def wishes_of(args: argparse.Namespace) -> Wishes:
         check_writable(args.report)
         if args.output is not None and Path(args.output).resolve() == Path(args.report).resolve():
             raise UsageError("-o and --report name the same file.", hint="Give the report a name of its own.")
+    for path in (args.output, args.report):
+        if path is not None:
+            spare_source(path, source)
     return Wishes(args.output, args.report, args.quiet)
 
 
@@ -156,7 +159,8 @@ async def _execute(work: Ask, items: str, settings: Settings, wishes: Wishes, ta
         await asyncio.gather(watching, return_exceptions=True)
         await made.close()
         snapshot = tally.snapshot(loop.time())
-        display.finish(snapshot)
+        if snapshot.run:  # a run that could not begin has nothing to sum up
+            display.finish(snapshot)
     info = made.runner.info
     if made.runner.error is not None:
         raise made.runner.error

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from headrace.core.errors import InputError, UsageError
+from headrace.report.text import one_line
 from headrace.task.shorthand import BASES
 
 
@@ -21,7 +22,7 @@ class Words(argparse.ArgumentParser):
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"headrace: {message}. See {self.prog} --help.\n")
+        self.exit(2, f"headrace: {one_line(message)}. See {self.prog} --help.\n")
 
 
 def text_of(word: str) -> str:

@@ -15,12 +15,18 @@ class RunStarted(Event, frozen=True):
     name: str
     source: str
     total: int | None
-    """Items in the source, where it can tell before it is read."""
+    """Items in the source as far as it can tell before it is read."""
     concurrency: int
 
 
 class ItemsRead(Event, frozen=True):
     count: int
+
+
+class SourceRead(Event, frozen=True):
+    """The source is read to its end: it has `total` items."""
+
+    total: int
 
 
 class CallStarted(Event, frozen=True):
@@ -31,6 +37,8 @@ class CallEnded(Event, frozen=True):
     seconds: float
     error: str
     """The kind of error, empty where the call was answered."""
+    message: str = ""
+    """What that error said."""
 
 
 class Held(Event, frozen=True):

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from headrace.core.errors import InputError
+from headrace.data.count import csv_rows, lines
 from headrace.data.lines import MAX_LINE_BYTES, file_chunks, pipe_chunks, unreadable, whole_lines
 
 TEXT_ENDINGS = (".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".log", ".srt", ".vtt")
@@ -130,7 +131,7 @@ def open_csv(path: Path, where: str) -> Table:
     with closing(file_chunks(path, where)) as chunks:
         first = CsvRows(chunks, where)
         next(iter(first))
-    return Table(lambda: iter(_same_header(path, where, first.fields)), first.fields)
+    return Table(lambda: iter(_same_header(path, where, first.fields)), first.fields, csv_rows(path))
 
 
 def _same_header(path: Path, where: str, fields: tuple[str, ...]) -> CsvRows:
@@ -143,7 +144,7 @@ def _same_header(path: Path, where: str, fields: tuple[str, ...]) -> CsvRows:
 def open_json(path: Path, where: str) -> Table:
     with closing(file_chunks(path, where)) as chunks:
         first = next(json_rows(chunks, where))
-    return Table(lambda: json_rows(file_chunks(path, where), where), _keys(first))
+    return Table(lambda: json_rows(file_chunks(path, where), where), _keys(first), lines(path))
 
 
 def open_stdin() -> Table:

@@ -94,7 +94,7 @@ class Governor:
         loop = asyncio.get_running_loop()
         start_s = loop.time()
         self._emit(CallStarted(start_s, number))
-        kind = "cancelled"
+        kind, said = "cancelled", ""
         settle = True
         limit = asyncio.timeout(self._timeout_s)
         try:
@@ -103,23 +103,25 @@ class Governor:
             kind = ""
             return reply, round(loop.time() - start_s, 4)
         except TimeoutError:
-            kind = AttemptTimeout.kind
-            raise self._timed_out() from None
+            timed_out = self._timed_out()
+            kind, said = timed_out.kind, timed_out.message
+            raise timed_out from None
         except StillRunning as running:
             settle = False
             running.done.add_done_callback(lambda done: self._came_late(request, ticket, done))
             if not limit.expired():
                 raise asyncio.CancelledError from None
-            kind = AttemptTimeout.kind
-            raise self._timed_out() from None
+            timed_out = self._timed_out()
+            kind, said = timed_out.kind, timed_out.message
+            raise timed_out from None
         except HeadraceError as error:
-            kind = error.kind
+            kind, said = error.kind, error.message
             if error.verdict is Verdict.STOP_RUN:
                 self.close(error.message)  # before the next in line is let in
             raise
         finally:
             now_s = loop.time()
-            self._emit(CallEnded(now_s, now_s - start_s, kind))
+            self._emit(CallEnded(now_s, now_s - start_s, kind, said))
             if settle:
                 self._settle(ticket)
 

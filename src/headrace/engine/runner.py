@@ -81,6 +81,8 @@ class Runner:
         self.info = await self._store.open_run(msgspec.structs.replace(self.info, started_at=time.time()))
         self._emit(self._started())
         stage = self._stage = self._staged()
+        if self._stop_reason:  # interrupted while the store was opened
+            stage.stop()
         try:
             async with aclosing(stage.outcomes(self._source)) as batches:
                 async for batch in batches:
@@ -112,7 +114,7 @@ class Runner:
         if isinstance(event, Settled):
             self._learn(event)
         elif isinstance(event, CallEnded) and event.error and event.error != "cancelled":
-            self._failed_at(event.at_s, event.error)
+            self._failed_at(event.at_s, event.message)
         self._tell(event)
 
     def _learn(self, event: Settled) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from headrace.core.call import Call, Reply, Request
 from headrace.core.errors import FunctionError, HeadraceError, OutputError, RepeatedKey, StoreError, Verdict
-from headrace.core.event import Event, ItemsRead, Settled
+from headrace.core.event import Event, ItemsRead, Settled, SourceRead
 from headrace.core.item import Item, Outcome, failure_of
 from headrace.core.ports import Done, Source, Store, Task
 from headrace.engine.cached import Cached
@@ -111,6 +111,7 @@ class Stage:
                 await self._take(items)
         except StopAsyncIteration:
             self.exhausted = True
+            self._emit(SourceRead(_now(), self.read))
         except asyncio.CancelledError:
             if self._cancelled():
                 raise  # not only the reading was

@@ -10,7 +10,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from headrace.core.event import CallEnded, CallStarted, Event, Held, ItemsRead, RunEnded, RunStarted, Settled, Stopping
+from headrace.core.event import (
+    CallEnded,
+    CallStarted,
+    Event,
+    Held,
+    ItemsRead,
+    RunEnded,
+    RunStarted,
+    Settled,
+    SourceRead,
+    Stopping,
+)
 from headrace.core.item import Failure
 
 State = Literal["starting", "running", "stopping", "ended"]
@@ -143,6 +154,7 @@ class Tally:
         self._started: RunStarted | None = None
         self._ended: RunEnded | None = None
         self._stop_reason = ""
+        self._total: int | None = None
         self._held: Held | None = None
         self._read = self._ok = self._failed = self._cached = self._asked = 0
         self._in_flight = self._most_in_flight = self._calls = self._retries = 0
@@ -157,6 +169,7 @@ class Tally:
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             RunStarted: self._on_started,
             ItemsRead: self._on_read,
+            SourceRead: self._on_source_read,
             CallStarted: self._on_call,
             CallEnded: self._on_answer,
             Held: self._on_held,
@@ -177,6 +190,9 @@ class Tally:
 
     def _on_read(self, event: ItemsRead) -> None:
         self._read += event.count
+
+    def _on_source_read(self, event: SourceRead) -> None:
+        self._total = event.total
 
     def _on_call(self, event: CallStarted) -> None:
         self._calls += 1
@@ -244,7 +260,9 @@ class Tally:
         if end is not None:
             now_s = end.at_s
         done = self._ok + self._failed
-        total = None if start is None or start.total is None else max(start.total, self._read, done)
+        total = self._total
+        if total is None and start is not None and start.total is not None:
+            total = max(start.total, self._read, done)
         known = max(self._read, done) if total is None else total
         seconds = max(0.0, now_s - start.at_s) if start else 0.0
         whole_rate = done / seconds if seconds > _LEAST_S else 0.0

@@ -20,13 +20,10 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Create what a new file lacks. Raises StoreError for another program's database, or another version's."""
-    if _version(connection) == 0:
+    if _is_new(connection, path):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")  # two processes may create it at once
         if _version(connection) == 0:
-            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                connection.execute("ROLLBACK")
-                raise _foreign(path)
             for statement in tables.SCHEMA.split(";\n"):
                 if statement.strip():
                     connection.execute(statement)
@@ -50,6 +47,17 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
 
 def unreadable(path: Path, error: Exception) -> StoreError:
     return StoreError(f"The store {path} cannot be read ({error}).", hint="Name another with --store, or remove it.")
+
+
+def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file is empty. Another program's file is refused before anything in it is changed."""
+    connection.execute("BEGIN")
+    version = _version(connection)
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    connection.execute("COMMIT")
+    if version == 0 and tables:
+        raise _foreign(path)
+    return version == 0
 
 
 def _version(connection: sqlite3.Connection) -> int:

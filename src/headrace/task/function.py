@@ -34,7 +34,13 @@ class FunctionTask:
         return Request(Digest(identity.digest()), item=item.data)
 
     def value(self, reply: Reply) -> Any:
-        return self._convert(reply.text)
+        try:
+            return self._convert(reply.text)
+        except (ValueError, RecursionError) as error:
+            raise FunctionError(
+                f"What {self.label} returned is not of the type that it says ({one_line_of(error)}).",
+                hint="Mend the function or its return annotation.",
+            ) from None
 
 
 def _converter(function: Callable[[Any], Any]) -> Callable[[str], Any]:
