@@ -24,6 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 - a fault of ours is no reason to show a user its inside
+        if args.debug:
+            traceback.print_exc()
+        print(
+            f"headrace: this should not happen ({type(error).__name__}: {error}). What was answered is in the store. "
+            "Please report it with what --debug shows.",
+            file=sys.stderr,
+        )
+        return 3
     return status
 
 

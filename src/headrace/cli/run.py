@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,9 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if args.show_prompt:
         return asyncio.run(_show_prompt(work, args))
-    return execute(work, args.input, settings_of(args, key=args.key, name=args.name, first=args.first), wishes_of(args, args.input))
+    return execute(
+        work, args.input, settings_of(args, key=args.key, name=args.name, first=args.first), wishes_of(args, args.input)
+    )
 
 
 def settings_of(args: argparse.Namespace, *, key: str | None, name: str | None, first: int | None) -> Settings:
@@ -148,12 +151,10 @@ async def _execute(work: Ask, items: str, settings: Settings, wishes: Wishes, ta
     made = assemble(work, items, settings, emit=tally.add, environ=os.environ)
     display = Display(sys.stderr, quiet=wishes.quiet)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(number, made.runner.interrupt)
+    _on_interrupt(loop, made.runner.interrupt)
     watching = asyncio.create_task(display.watch(tally, loop.time))
     try:
-        await _drain(made, None if wishes.output else _Lines(made))
+        await _drain(made, None if wishes.output or sys.stdout.isatty() else _Lines(made))
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -170,25 +171,34 @@ async def _execute(work: Ask, items: str, settings: Settings, wishes: Wishes, ta
     return 130 if info.status == "interrupted" else 3
 
 
+def _on_interrupt(loop: asyncio.AbstractEventLoop, do: Callable[[], None] | None) -> None:
+    """What Ctrl-C and a polite kill do; None gives them back their usual meaning."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows
+            if do is None:
+                loop.remove_signal_handler(number)
+            else:
+                loop.add_signal_handler(number, do)
+
+
 async def _drain(made: Assembled, lines: "_Lines | None") -> None:
     async with aclosing(made.runner.outcomes()) as batches:
         async for batch in batches:
-            if lines is not None and not lines.write(batch):
+            # in a thread: a reader that pauses must not keep the loop from the calls in flight
+            if lines is not None and not await asyncio.to_thread(lines.write, batch):
                 made.runner.interrupt()
                 lines = None
 
 
 class _Lines:
-    """Answers as JSON Lines on standard output, as they come; on a terminal they are shown as a table instead."""
+    """Answers as JSON Lines on standard output, as they come."""
 
     def __init__(self, made: Assembled) -> None:
         self._columns = columns_of(made.source.fields, made.schema)
-        self._out = None if sys.stdout.isatty() else sys.stdout.buffer
+        self._out = sys.stdout.buffer
 
     def write(self, batch: list[Outcome]) -> bool:
         """False where nobody reads any more."""
-        if self._out is None:
-            return True
         try:
             for outcome in batch:
                 self._out.write(jsonl_line(outcome, self._columns))

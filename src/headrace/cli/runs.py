@@ -127,7 +127,10 @@ def _resume(args: argparse.Namespace) -> int:
     )  # fmt: skip
     name = info.name if spec["named"] else None
     return execute(
-        work, spec["path"], settings_of(args, key=spec["key"], name=name, first=spec["first"]), wishes_of(args, spec["path"])
+        work,
+        spec["path"],
+        settings_of(args, key=spec["key"], name=name, first=spec["first"]),
+        wishes_of(args, spec["path"]),
     )
 
 

@@ -10,6 +10,7 @@ Enters batches of items, leaves batches of outcomes that are already durable. Ru
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -53,7 +54,7 @@ class Stage:
         self._keyed, self._keep_failures, self._name = keyed, keep_failures, name
         self._places = asyncio.Semaphore(places)
         self._batches = asyncio.Semaphore(_BATCHES)
-        self._out: asyncio.Queue[list[Outcome] | Exception | None] = asyncio.Queue(maxsize=8)
+        self._out: asyncio.Queue[list[Outcome] | Exception | None] = asyncio.Queue(maxsize=64)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open_keys: set[str] = set()
         self._order = _Order(reorder) if reorder else None
@@ -84,19 +85,30 @@ class Stage:
     async def outcomes(self, source: Source) -> AsyncGenerator[list[Outcome]]:
         feed = asyncio.create_task(self._feed(source))
         try:
-            while (batch := await self._out.get()) is not _END:
-                if isinstance(batch, Exception):
-                    raise batch
-                if self._order is not None:
-                    batch = self._order.next(batch)
-                if batch:
-                    yield batch
+            async with aclosing(self._handed_on()) as batches:
+                async for batch in batches:
+                    ready = batch if self._order is None else self._order.next(batch)
+                    if ready:
+                        yield ready
             if self._order is not None and (rest := self._order.rest()):
                 yield rest
         finally:
             self.drop()
             feed.cancel()
             await asyncio.gather(feed, *self._tasks, return_exceptions=True)
+
+    async def _handed_on(self) -> AsyncGenerator[list[Outcome]]:
+        """All that is there, at once: those committed together arrive together. Raises what broke the stage."""
+        ended = False
+        while not ended:
+            there = [await self._out.get()]
+            while not self._out.empty():
+                there.append(self._out.get_nowait())
+            yield [outcome for batch in there if isinstance(batch, list) for outcome in batch]
+            for error in there:
+                if isinstance(error, Exception):
+                    raise error
+            ended = _END in there
 
     async def _feed(self, source: Source) -> None:
         """Read, serve what is known, begin calls for the rest; at the end wait for them."""
@@ -201,6 +213,8 @@ class Stage:
                 await self._out.put([outcome])
         except (StoreError, OutputError) as error:
             self._fatal(error)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: it must end the run aloud, not be lost with its task
+            await self._out.put(error)
         finally:
             self._places.release()
 

@@ -66,5 +66,4 @@ def _proxy_for(url: str) -> str | None:
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:
-    cause = error.os_error
-    return (cause.strerror or type(cause).__name__).lower() if cause is not None else type(error).__name__
+    return (error.os_error.strerror or type(error.os_error).__name__).lower()

@@ -5,6 +5,7 @@ https://platform.openai.com/docs/api-reference/chat, which every OpenAI-compatib
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from headrace.provider.http import Http
 from headrace.provider.verdict import error_of
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+_LEAST_SECRET = 8
+"""Characters of the shortest part of a header that is taken for a secret."""
 
 _FINISH: dict[str, Finish] = {
     "stop": "stop", "eos": "stop", "length": "length", "model_length": "length", "content_filter": "filter",
@@ -118,15 +121,22 @@ def openai_call(http: Http, *, base_url: str, api_key: str | None, headers: Mapp
         sent["Authorization"] = f"Bearer {api_key}"
     sent.update(headers)
 
-    secrets = [secret for secret in (api_key, *headers.values()) if secret]
+    secrets = _secrets(api_key, headers)
 
     async def call(request: Request) -> Reply:
-        answer = await http.post(url, encode(request), sent)
-        try:
-            return decode(*answer)
-        except CallError as error:
-            for secret in secrets:  # some servers quote the key they refuse
-                error.message = error.message.replace(secret, "***")
-            raise
+        status, told, body = await http.post(url, encode(request), sent)
+        with suppress(CallError):
+            return decode(status, told, body)
+        for secret in secrets:  # some servers quote the key they refuse
+            body = body.replace(secret, b"***")
+        return decode(status, told, body)  # raises the same, without it
 
     return call
+
+
+def _secrets(api_key: str | None, headers: Mapping[str, str]) -> list[bytes]:
+    """What must not be told again, the longest first: a header's value, and each of its words (`Bearer KEY`)."""
+    values = [api_key or "", *headers.values()]
+    words = {word for value in values for word in (value, *value.split()) if len(word) >= _LEAST_SECRET}
+    forms = {form for word in words for form in (word, msgspec.json.encode(word).decode()[1:-1])}
+    return sorted((form.encode() for form in forms), key=len, reverse=True)

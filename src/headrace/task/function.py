@@ -13,7 +13,9 @@ import msgspec
 
 from headrace.core.call import Reply, Request
 from headrace.core.digest import Digest, canonical, digest_of
+from headrace.core.errors import FunctionError
 from headrace.core.item import Item
+from headrace.task.schema import gist
 
 
 class FunctionTask:
@@ -36,9 +38,9 @@ class FunctionTask:
     def value(self, reply: Reply) -> Any:
         try:
             return self._convert(reply.text)
-        except (ValueError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 - a type's own validators may raise anything
             raise FunctionError(
-                f"What {self.label} returned is not of the type that it says ({one_line_of(error)}).",
+                f"What {self.label} returned is not of the type that it says ({gist(error)}).",
                 hint="Mend the function or its return annotation.",
             ) from None
 

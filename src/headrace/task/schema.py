@@ -39,7 +39,7 @@ def _of_schema(schema: dict[str, Any]) -> Returns:
         validator = jsonschema_rs.validator_for(schema)
     except (jsonschema_rs.ValidationError, ValueError) as error:
         raise UsageError(
-            f"--returns: this is no valid JSON schema: {_line(error)}.", hint="See json-schema.org."
+            f"--returns: this is no valid JSON schema: {gist(error)}.", hint="See json-schema.org."
         ) from None
 
     def check(text: str) -> Any:
@@ -62,9 +62,7 @@ def _of_type(kind: Any) -> Returns:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(kind)
         schema = adapter.json_schema()
     except pydantic.errors.PydanticUserError as error:
-        raise UsageError(
-            f"returns: {kind!r} has no JSON schema: {_line(error)}", hint="Use a Pydantic model."
-        ) from None
+        raise UsageError(f"returns: {kind!r} has no JSON schema: {gist(error)}", hint="Use a Pydantic model.") from None
     if schema.get("type") != "object" and "$ref" not in schema:
         raise UsageError(
             f"returns: {getattr(kind, '__name__', kind)!r} is no object with fields.",
@@ -78,9 +76,9 @@ def checked(returns: Returns, text: str) -> Any:
     """The value in an answer's text; raises AnswerError, which keeps the text."""
     try:
         return returns.check(text)
-    except (ValueError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - a type's own validators may raise anything
         raise AnswerError(
-            f"The answer does not fit --returns: {_line(error)}.",
+            f"The answer does not fit --returns: {gist(error)}.",
             hint="The raw answer is kept with the item. A clearer prompt or a stronger model helps.",
             raw=text,
         ) from None
@@ -110,7 +108,7 @@ def _is_closed(node: Any) -> bool:
     return all(_is_closed(child) for child in node.values())
 
 
-def _line(error: Exception) -> str:
+def gist(error: Exception) -> str:
     """The gist of a validator's report, without the answer's text in it."""
     errors = getattr(error, "errors", None)
     if callable(errors):  # Pydantic
