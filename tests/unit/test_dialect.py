@@ -67,6 +67,8 @@ CASES = [
     (402, {}, b"", "quota-exhausted", Verdict.STOP_RUN),
     (403, {}, error("region"), "credentials", Verdict.STOP_RUN),
     (404, {}, error("model m does not exist", code="model_not_found"), "model-not-found", Verdict.STOP_RUN),
+    (301, {"location": "https://b/v1"}, b"<html>Moved</html>", "model-not-found", Verdict.STOP_RUN),
+    (405, {}, b"", "model-not-found", Verdict.STOP_RUN),
     (408, {}, b"", "transient", Verdict.RETRY),
     (409, {}, b"", "transient", Verdict.RETRY),
     (422, {}, b"", "rejected", Verdict.FAIL_ITEM),

@@ -69,7 +69,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, now_wall_s: f
         return kind(message, hint="Run again later: the item was not answered.", status=status, retry_after_s=hint_s)
     if status in (401, 403):
         return Credentials(message, hint="Check the API key and what it may use.", status=status)
-    if status == 404:
+    if status in (404, 405) or 300 <= status < 400:
         return ModelNotFound(message, hint="Check the model's name and the base URL.", status=status)
     if status in _TRANSIENT or status >= 500:
         return Transient(message, hint="Run again: it may have been a passing fault.", status=status)
