@@ -9,6 +9,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from headrace.assembly import Work, assemble
 from headrace.core.errors import OutputError
 from headrace.core.event import Event
@@ -25,7 +27,7 @@ T = TypeVar("T")
 class Run:
     """How a run ended, and its outcomes: iterating reads them from the store, in the order of the source."""
 
-    def __init__(self, info: RunInfo, history: History) -> None:
+    def __init__(self, info: RunInfo, history: History, restore: Callable[[Any], Any]) -> None:
         counts = history.counts(info.id)
         self.id = info.id
         self.name = info.name
@@ -37,9 +39,14 @@ class Run:
         self.pending = counts.pending
         """Items without an outcome; None where the source was not read to its end."""
         self._history = history
+        self._restore = restore
 
     def __iter__(self) -> Iterator[Outcome]:
-        return self._history.scan(self.id)
+        for outcome in self._history.scan(self.id):
+            if outcome.ok:
+                yield msgspec.structs.replace(outcome, value=self._restore(outcome.value))
+            else:
+                yield outcome
 
     def __len__(self) -> int:
         return self.ok + self.failed
@@ -96,7 +103,7 @@ async def arun(
     history = SqliteHistory(settings.store)
     if to is not None:
         await asyncio.to_thread(write_result, to, made.runner.info, history)
-    return Run(made.runner.info, history)
+    return Run(made.runner.info, history, made.restore)
 
 
 def run(work: Work, items: Any, **settings: Any) -> Run:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.core.call import Call, Reply, Request
-from headrace.core.digest import digest_of, short
+from headrace.core.digest import canonical, digest_of, short
 from headrace.core.errors import MissingKey, UsageError
 from headrace.core.event import Event
 from headrace.core.model import Model
@@ -49,6 +49,8 @@ class Assembled(msgspec.Struct, frozen=True):
     store: Store
     source: Source
     schema: Mapping[str, Any] | None
+    restore: Callable[[Any], Any]
+    """A value as the store has it, in the type that the work gives."""
     close: Close
 
 
@@ -81,7 +83,11 @@ def assemble(
         ),
         emit=emit,
     )  # fmt: skip
-    return Assembled(runner, opened, source, schema, close)
+
+    def restore(value: Any) -> Any:
+        return task.value(Reply(value if isinstance(work, Ask) and work.returns is None else canonical(value).decode()))
+
+    return Assembled(runner, opened, source, schema, restore, close)
 
 
 def request_of(work: Ask, item: Any, environ: Mapping[str, str]) -> Request:

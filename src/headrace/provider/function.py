@@ -68,7 +68,7 @@ def _json_form(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)
     if dump is None:
         raise TypeError(f"no JSON form for {type(value).__name__}")
-    return dump(mode="json")
+    return dump(mode="json", by_alias=True)
 
 
 def _ours(error: Exception) -> HeadraceError:

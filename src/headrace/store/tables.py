@@ -114,7 +114,7 @@ def _builtin(value: Any) -> Any:
     dump: Callable[..., Any] | None = getattr(value, "model_dump", None)  # a Pydantic model
     if dump is None:
         raise TypeError(f"{type(value).__name__} has no JSON form")
-    return dump(mode="json")
+    return dump(mode="json", by_alias=True)
 
 
 _json = msgspec.json.Encoder(enc_hook=_builtin)
