@@ -1,0 +1,208 @@
+"""The real command as a child process: a clean environment, a folder of its own, captured output, or a terminal."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).parents[2] / "src"
+DEADLINE_S = 90.0
+"""No child lives longer: a test that waits for one that hangs fails instead of hanging too."""
+
+_ON_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Standard output as JSON Lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was said as an error."""
+        return [line for line in self.err.splitlines() if line.startswith("headrace: ")]
+
+
+class Child:
+    """A command that is under way."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+
+    def line(self) -> bytes:
+        """The next line of standard output, waited for; empty at its end."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def write(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition; fails where the command ends first."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not condition():
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.01)
+                if not condition():
+                    raise AssertionError(f"ended with {self.process.returncode} before what was waited for")
+            assert time.monotonic() < deadline_s, "what was waited for did not come"
+
+    def end(self, text: str | None = None) -> Ended:
+        """Close standard input, after this text, and wait for the end."""
+        out, err = self.process.communicate(None if text is None else text.encode(), timeout=DEADLINE_S)
+        return Ended(self.process.returncode, (out or b"").decode(), (err or b"").decode())
+
+
+class Terminal:
+    """A command on a terminal of its own: 100 columns, 30 lines. All it shows comes together in `shown`."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", master: int) -> None:
+        self.process = process
+        self._master = master
+        self.shown = b""
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def until(self, text: bytes) -> None:
+        """Read until this is on the terminal."""
+        while text not in self.shown:
+            assert self._read(), f"ended before {text!r} was shown: {self.shown!r}"
+
+    def end(self) -> int:
+        """Read to the end; the exit status."""
+        while self._read():
+            pass
+        return self.process.wait(DEADLINE_S)
+
+    def _read(self) -> bool:
+        try:
+            piece = os.read(self._master, 65536)
+        except OSError:  # Linux tells so that the last process has closed its side
+            return False
+        self.shown += piece
+        return bool(piece)
+
+
+class Cli:
+    """The command in one folder. `environ` is added to an environment that has neither keys nor proxies."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        path = os.pathsep.join(filter(None, (str(SOURCE), os.environ.get("PYTHONPATH", ""))))
+        self.environ = {
+            "PATH": os.environ.get("PATH", ""), "HOME": str(folder), "LANG": "C.UTF-8", "PYTHONPATH": path,
+            "PYTHONDONTWRITEBYTECODE": "1", **environ,
+        }  # fmt: skip
+
+    def file(self, name: str, content: str | bytes) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def table(self, name: str, texts: Sequence[str]) -> Path:
+        """A CSV file with the column `text`."""
+        return self.file(name, "text\n" + "".join(f"{text}\n" for text in texts))
+
+    def run(self, *words: str, stdin: str | bytes = b"") -> Ended:
+        """The command from its start to its end."""
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        ended = subprocess.run(
+            self._command(words), cwd=self.folder, env=self.environ, input=given, capture_output=True, check=False,
+            timeout=DEADLINE_S,
+        )  # fmt: skip
+        return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+    @contextmanager
+    def start(self, *words: str) -> Iterator[Child]:
+        """The command in the background, with pipes; killed where the test leaves it behind."""
+        with subprocess.Popen(
+            self._command(words), cwd=self.folder, env=self.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process, _watched(process):  # fmt: skip
+            yield Child(process)
+
+    @contextmanager
+    def terminal(self, *words: str) -> Iterator[Terminal]:
+        """The command on a terminal, as a person has it."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        command = [sys.executable, "-I", "-S", "-c", _ON_TERMINAL, *self._command(words)]
+        try:
+            with subprocess.Popen(
+                command, cwd=self.folder, env={"TERM": "xterm-256color", **self.environ}, stdin=slave, stdout=slave,
+                stderr=slave, start_new_session=True,
+            ) as process, _watched(process):  # fmt: skip
+                os.close(slave)
+                slave = -1
+                yield Terminal(process, master)
+        finally:
+            os.close(master)
+            if slave >= 0:
+                os.close(slave)
+
+    def shell(self, line: str) -> Ended:
+        """A line for the shell, in which `headrace` is the command."""
+        function = f'headrace() {{ "{sys.executable}" -m headrace "$@"; }}\n'
+        ended = subprocess.run(
+            ["/bin/sh", "-c", function + line], cwd=self.folder, env=self.environ, capture_output=True, check=False,
+            timeout=DEADLINE_S,
+        )  # fmt: skip
+        return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+    @staticmethod
+    def _command(words: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "headrace", *words]
+
+
+@contextmanager
+def _watched(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    watchdog = threading.Timer(DEADLINE_S, process.kill)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+            process.wait(DEADLINE_S)
+        watchdog.join()
+
+
+def the_sentence(ended: Ended, status: int = 2) -> str:
+    """The one sentence an error is told in, where it is told as it has to be: that, and nothing else."""
+    assert (ended.status, ended.out) == (status, ""), ended
+    assert len(ended.sentences) == 1, ended.err
+    assert ended.err == ended.sentences[0] + "\n", ended.err
+    return ended.sentences[0]
