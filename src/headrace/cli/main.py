@@ -1,6 +1,7 @@
 """The `headrace` command: words in, exit status out. Errors become one sentence here, and nowhere else."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +14,17 @@ from headrace.report.text import one_line
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 all items ok, 1 some failed, 2 bad usage or input, 3 stopped early, 130 interrupted."""
+    try:
+        try:
+            return _commanded(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has left; the interpreter's own last flush must find a reader
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _commanded(argv: Sequence[str] | None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
@@ -24,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        raise
     except Exception as error:  # noqa: BLE001 - a fault of ours is no reason to show a user its inside
         if args.debug:
             traceback.print_exc()

@@ -15,15 +15,16 @@ import msgspec
 from headrace.api import loop_factory, spare_source, write_result
 from headrace.assembly import Assembled, assemble, request_of
 from headrace.cli.display import Display, preview, terminal
+from headrace.cli.pipe import Pipe
 from headrace.cli.words import headers_of, params_of, returns_of, text_of
 from headrace.core.errors import InputError, UsageError
-from headrace.core.item import Outcome
 from headrace.core.model import Model
 from headrace.core.ports import RunInfo
 from headrace.data.columns import columns_of
 from headrace.data.sink import check_output, jsonl_line
 from headrace.data.source import open_source
 from headrace.engine.tally import Snapshot, Tally
+from headrace.report.text import clean
 from headrace.settings import DEFAULT_STORE, Limits, Settings
 from headrace.store.history import SqliteHistory
 from headrace.task.work import Ask
@@ -143,18 +144,26 @@ def wishes_of(args: argparse.Namespace, source: str) -> Wishes:
 def execute(work: Ask, items: str, settings: Settings, wishes: Wishes) -> int:
     """Run it, show it, write what was asked for; the exit status."""
     tally = Tally()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_execute(work, items, settings, wishes, tally))
-
-
-async def _execute(work: Ask, items: str, settings: Settings, wishes: Wishes, tally: Tally) -> int:
+    # outside of the loop: Ctrl-C ends the wait for a first line of standard input
     made = assemble(work, items, settings, emit=tally.add, environ=os.environ)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_execute(made, settings, wishes, tally))
+
+
+async def _execute(made: Assembled, settings: Settings, wishes: Wishes, tally: Tally) -> int:
     display = Display(sys.stderr, quiet=wishes.quiet)
+    to_file = wishes.output or sys.stdout.isatty()
+    pipe = None if to_file else Pipe(columns_of(made.source.fields, made.schema))
     loop = asyncio.get_running_loop()
-    _on_interrupt(loop, made.runner.interrupt)
+
+    def interrupt() -> None:
+        if made.runner.interrupt() and pipe is not None:
+            pipe.give_up()
+
+    _on_interrupt(loop, interrupt)
     watching = asyncio.create_task(display.watch(tally, loop.time))
     try:
-        await _drain(made, None if wishes.output or sys.stdout.isatty() else _Lines(made))
+        await _drain(made, pipe)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -181,32 +190,12 @@ def _on_interrupt(loop: asyncio.AbstractEventLoop, do: Callable[[], None] | None
                 loop.add_signal_handler(number, do)
 
 
-async def _drain(made: Assembled, lines: "_Lines | None") -> None:
+async def _drain(made: Assembled, pipe: Pipe | None) -> None:
     async with aclosing(made.runner.outcomes()) as batches:
         async for batch in batches:
-            # in a thread: a reader that pauses must not keep the loop from the calls in flight
-            if lines is not None and not await asyncio.to_thread(lines.write, batch):
+            if pipe is not None and not await pipe.write(batch):
                 made.runner.interrupt()
-                lines = None
-
-
-class _Lines:
-    """Answers as JSON Lines on standard output, as they come."""
-
-    def __init__(self, made: Assembled) -> None:
-        self._columns = columns_of(made.source.fields, made.schema)
-        self._out = sys.stdout.buffer
-
-    def write(self, batch: list[Outcome]) -> bool:
-        """False where nobody reads any more."""
-        try:
-            for outcome in batch:
-                self._out.write(jsonl_line(outcome, self._columns))
-            self._out.flush()
-        except BrokenPipeError:
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - so that the interpreter's last flush finds a reader
-            return False
-        return True
+                pipe = None
 
 
 def _write(info: RunInfo, settings: Settings, wishes: Wishes, snapshot: Snapshot, made: Assembled) -> None:
@@ -219,6 +208,8 @@ def _write(info: RunInfo, settings: Settings, wishes: Wishes, snapshot: Snapshot
         head = [outcome for outcome, _ in zip(history.scan(info.id), range(_PREVIEWED), strict=False)]
         shown: list[dict[str, Any]] = [msgspec.json.decode(jsonl_line(outcome, columns)) for outcome in head]
         preview(terminal(sys.stdout), shown, _answers_first(made, list(shown[0]) if shown else []))
+        rows = snapshot.done
+        _say(f"The first {_PREVIEWED} of {rows:,} rows." if rows > _PREVIEWED else "", wishes)
         _say("Add -o FILE.csv to save all of them; they are in the store, so nothing is asked again.", wishes)
     if wishes.report is not None:
         from headrace.report.page import render, write  # noqa: PLC0415 - as above
@@ -237,8 +228,9 @@ def _answers_first(made: Assembled, columns: list[str]) -> list[str]:
 
 
 def _say(text: str, wishes: Wishes) -> None:
-    if not wishes.quiet:
-        print(text, file=sys.stderr)
+    if text and not wishes.quiet:
+        with suppress(BrokenPipeError):  # who reads the log may leave before the files are written
+            print(text, file=sys.stderr, flush=True)
 
 
 async def _show_prompt(work: Ask, args: argparse.Namespace) -> int:
@@ -246,7 +238,7 @@ async def _show_prompt(work: Ask, args: argparse.Namespace) -> int:
     async for batch in source:
         request = request_of(work, batch[0], os.environ)
         for message in request.messages:
-            print(f"--- {message.role}\n{message.content}")
+            print(f"--- {message.role}\n{clean(message.content)}")
         if request.schema is not None:
             print(f"--- answer\n{_pretty(request.schema)}")
         return 0

@@ -68,12 +68,13 @@ class Runner:
             emit=self._emit,
         )  # fmt: skip
 
-    def interrupt(self) -> None:
-        """The first time, finish what is in flight and end; the second, end now."""
+    def interrupt(self) -> bool:
+        """The first time, finish what is in flight and end; the second, end now, which is True."""
         if self._stop_reason and self._stage is not None:
             self._stage.drop()
-        else:
-            self._stop(INTERRUPTED)
+            return True
+        self._stop(INTERRUPTED)
+        return False
 
     async def outcomes(self) -> AsyncGenerator[list[Outcome]]:
         """Batches of durable outcomes. Raises what the source or the store raised; an error that ends the run early
