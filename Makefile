@@ -27,8 +27,9 @@ check:
 	$(SETUP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/mypy -p headrace
+	cd tests && ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases . ../benchmarks
+	@$(BIN)/lint-imports --no-cache >.venv/floors.txt || { cat .venv/floors.txt; exit 1; }
 
 test: check
 	@status=0; \
@@ -44,6 +45,8 @@ fix:
 bench:
 	$(SETUP)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	$(BIN)/python -m pytest -q tests/acceptance/test_kill.py --kills 200
+	$(BIN)/python -m pytest -q tests/acceptance/test_memory.py --rows 1000000
 
 docs:
 	$(SETUP)

@@ -30,7 +30,7 @@ SCHEMA = {
     "required": ["label", "score"],
     "additionalProperties": False,
 }
-FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
+FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
 
 
 def prompt(number: int) -> str:
@@ -69,7 +69,7 @@ async def sdk(url: str, calls: int, in_flight: int) -> None:
             reply = await client.chat.completions.create(
                 model="m",
                 messages=[{"role": "user", "content": prompt(number)}],
-                response_format=FORMAT,  # type: ignore[arg-type]
+                response_format=FORMAT,
             )
             json.loads(reply.choices[0].message.content or "")
 

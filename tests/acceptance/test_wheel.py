@@ -27,7 +27,17 @@ def test_the_wheel_installs_and_works(tmp_path: Path) -> None:
     wheel = next(tmp_path.glob("*.whl"))
     venv.create(tmp_path / "venv", with_pip=True)
     bin_ = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    ran(bin_ / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, folder=tmp_path)
+    ran(
+        bin_ / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--constraint",
+        ROOT / "constraints.txt",
+        wheel,
+        folder=tmp_path,
+    )
     assert ran(bin_ / "headrace", "--version", folder=tmp_path).startswith("headrace 0.")
     (tmp_path / "t.csv").write_text("text\nhello\nworld\n")
     words = ["--ask", "Sentiment of: {text}", "--returns", "label: a|b", "--model", "sim:", "--quiet"]
