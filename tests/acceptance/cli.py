@@ -51,11 +51,21 @@ class Child:
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
+        self._told = b""
 
     def line(self) -> bytes:
         """The next line of standard output, waited for; empty at its end."""
         assert self.process.stdout is not None
         return self.process.stdout.readline()
+
+    def told(self, text: str) -> None:
+        """Wait until a line with this text is on standard error."""
+        assert self.process.stderr is not None
+        line = b""
+        while text.encode() not in line:
+            line = self.process.stderr.readline()
+            self._told += line
+            assert line, f"ended before {text!r} was told: {self._told!r}"
 
     def write(self, text: str) -> None:
         assert self.process.stdin is not None
@@ -78,7 +88,7 @@ class Child:
     def end(self, text: str | None = None) -> Ended:
         """Close standard input, after this text, and wait for the end."""
         out, err = self.process.communicate(None if text is None else text.encode(), timeout=DEADLINE_S)
-        return Ended(self.process.returncode, (out or b"").decode(), (err or b"").decode())
+        return Ended(self.process.returncode, (out or b"").decode(), (self._told + (err or b"")).decode())
 
 
 class Terminal:
@@ -148,7 +158,7 @@ class Cli:
         """The command in the background, with pipes; killed where the test leaves it behind."""
         with subprocess.Popen(
             self._command(words), cwd=self.folder, env=self.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE, bufsize=0,
         ) as process, _watched(process):  # fmt: skip
             yield Child(process)
 
@@ -198,6 +208,12 @@ def _watched(process: "subprocess.Popen[bytes]") -> Iterator[None]:
                 process.send_signal(signal.SIGKILL)
             process.wait(DEADLINE_S)
         watchdog.join()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "what was waited for did not come"
 
 
 def the_sentence(ended: Ended, status: int = 2) -> str:
