@@ -21,7 +21,8 @@ demo:
 	@mkdir -p out
 	$(BIN)/headrace run examples/calls.csv --key id --ask @examples/calls-prompt.txt \
 	  --returns "$$(cat examples/calls-returns.txt)" --model local --temperature 0 --max-tokens 60 \
-	  -o out/calls.parquet --report out/calls.html
+	  -o out/calls.parquet --report out/calls.html \
+	  || [ $$? -eq 1 ] # 1: some rows failed, as one that is too long for this model does
 
 check:
 	$(SETUP)

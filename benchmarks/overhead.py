@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 RETURNS = "label: positive|negative|neutral, score: float 0..1"
 SCHEMA = {

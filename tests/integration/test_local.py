@@ -127,7 +127,9 @@ def test_one_child_however_often_it_is_started_and_a_new_one_after_a_crash() -> 
             assert server.pid is not None
             before = psutil.Process(server.pid)
             before.kill()
-            os.waitid(os.P_PID, before.pid, os.WEXITED | os.WNOWAIT)  # dead, and still LocalServer's to reap
+            await asyncio.to_thread(
+                os.waitid, os.P_PID, before.pid, os.WEXITED | os.WNOWAIT
+            )  # dead, and still LocalServer's to reap
             url = await server.start()
             assert server.pid != before.pid
             assert _reply((await _ask(url, _request("Say hello.", max_tokens=3)))[0]).text

@@ -47,7 +47,7 @@ def _list(args: argparse.Namespace) -> int:
     for info in history.runs():
         counts = history.counts(info.id)
         pending = "?" if counts.pending is None else str(counts.pending)
-        source = printable(info.source, 200) or "(unnamed)"
+        source = printable(_source(info), 200)
         rows.append(
             (
                 printable(info.name, 60),
@@ -72,7 +72,7 @@ def _show(args: argparse.Namespace) -> int:
     spec = info.spec
     lines: list[tuple[str, Any]] = [
         ("run", f"{info.name} ({info.id})"), ("status", f"{info.status}{f': {info.reason}' if info.reason else ''}"),
-        ("started", _time(info.started_at)), ("source", info.source or "(unnamed)"), ("model", spec.get("model")),
+        ("started", _time(info.started_at)), ("source", _source(info)), ("model", spec.get("model")),
         ("asked", spec.get("prompt")), ("system", spec.get("system")), ("returns", spec.get("returns")),
         ("ok", counts.ok), ("failed", counts.failed),
         ("pending", "unknown: its source was not read to the end" if counts.pending is None else counts.pending),
@@ -137,12 +137,17 @@ def _resume(args: argparse.Namespace) -> int:
 def _found(history: SqliteHistory, word: str) -> RunInfo:
     runs = history.runs()
     exact = [info for info in runs if word in (info.name, info.id)]
-    found = exact or [info for info in runs if info.name.startswith(word) or info.id.startswith(word)]
+    found = exact or [info for info in runs if word and (info.name.startswith(word) or info.id.startswith(word))]
     if len(found) == 1 or exact:
         return found[0]
     names = ", ".join(info.name for info in (found or runs)[:10]) or "none"
     wrong = f"There is no run {word!r}." if not found else f"{word!r} begins the names of {len(found)} runs."
     raise UsageError(wrong, hint=f"Runs: {names}.")
+
+
+def _source(info: RunInfo) -> str:
+    """Where its items are, which is no part of a named run's identity."""
+    return info.spec.get("path") or info.source or "(unnamed)"
 
 
 def _time(seconds: float) -> str:
