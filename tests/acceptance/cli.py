@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import shlex
 import signal
 import struct
 import subprocess
@@ -125,6 +126,9 @@ class Terminal:
 class Cli:
     """The command in one folder. `environ` is added to an environment that has neither keys nor proxies."""
 
+    python = shlex.quote(sys.executable)
+    """For a line of the shell."""
+
     def __init__(self, folder: Path, **environ: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -183,7 +187,7 @@ class Cli:
 
     def shell(self, line: str) -> Ended:
         """A line for the shell, in which `headrace` is the command."""
-        function = f'headrace() {{ "{sys.executable}" -m headrace "$@"; }}\n'
+        function = f'headrace() {{ {self.python} -m headrace "$@"; }}\n'
         ended = subprocess.run(
             ["/bin/sh", "-c", function + line], cwd=self.folder, env=self.environ, capture_output=True, check=False,
             timeout=DEADLINE_S,
