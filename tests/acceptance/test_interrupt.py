@@ -52,7 +52,8 @@ def in_flight(provider: Simulator) -> int:
 
 
 def some_paid(provider: Simulator, before: int) -> bool:
-    return provider.ledger(items=False)["paid"] >= before + 30
+    paid: int = provider.ledger(items=False)["paid"]
+    return paid >= before + 30
 
 
 def stored(folder: Path) -> tuple[int, int, int]:

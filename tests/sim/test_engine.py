@@ -479,11 +479,12 @@ def test_a_rejected_answer_is_kept_as_evidence_and_not_served() -> None:
 
     async def bad(_request: Request) -> Reply:
         provider.asked["a"] += 1
-        return Reply("nonsense")
+        return Reply("nonsense", input_tokens=7, output_tokens=2)
 
     for _ in range(2):
         outcome = run(main())[0]
         assert (outcome.error.kind, outcome.error.raw, outcome.attempts) == ("answer", "nonsense", 1)
+        assert (outcome.input_tokens, outcome.output_tokens) == (7, 2), "it was paid for"
     assert provider.asked["a"] == 2
     assert len(memory.evidence) == 2
     assert not memory.answers

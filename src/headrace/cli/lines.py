@@ -217,7 +217,7 @@ def _fit(parts: Sequence[Part], width: int, glyphs: Glyphs) -> list[Part]:
 def summary_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:
     words = {"finished": "Done", "interrupted": "Interrupted", "stopped": "Stopped early"}
     opening = words.get(snapshot.status, printable(snapshot.status or "Ended", _NAME_WIDTH, glyphs.more))
-    if snapshot.status != "finished" and snapshot.reason:
+    if snapshot.status == "stopped" and snapshot.reason:
         opening += f": {printable(snapshot.reason, _MESSAGE_WIDTH, glyphs.more)}"
     yield (f"{opening.rstrip('.')}.", "bold" if snapshot.status == "finished" else "bold yellow")
     parts = [f"{snapshot.ok:,} ok", f"{snapshot.failed:,} failed"]

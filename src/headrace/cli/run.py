@@ -177,6 +177,7 @@ async def _execute(made: Assembled, settings: Settings, wishes: Wishes, tally: T
     if info.status == "finished":
         _write(info, settings, wishes, snapshot, made)
         return 1 if snapshot.failed else 0
+    _say("The same command goes on from here; what was answered is kept.", wishes)
     return 130 if info.status == "interrupted" else 3
 
 

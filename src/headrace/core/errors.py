@@ -20,6 +20,7 @@ HeadraceError
     Credentials         401, 403                                                 stop the run
     ModelNotFound       404                                                      stop the run
     QuotaExhausted      credit or quota is gone                                  stop the run
+    SystemicFailure     nothing but failures from the start                      stop the run
   ItemError             this item cannot become a request                        fail the item
     RepeatedKey         an earlier item had the same key                         fail the item
   AnswerError           the reply is not the value that was asked for            fail the item
@@ -31,6 +32,8 @@ HeadraceError
 
 from enum import Enum
 from typing import ClassVar
+
+from headrace.core.call import Reply
 
 
 class Verdict(Enum):
@@ -58,6 +61,8 @@ class HeadraceError(Exception):
         self.hint = hint
         self.attempts = 0
         """Calls sent before it was raised."""
+        self.reply: Reply | None = None
+        """What came and was paid for, where it was not what was asked for."""
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()

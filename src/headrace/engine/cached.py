@@ -86,7 +86,7 @@ class Cached:
         while not ours and digest in (found := await self._store.claim([digest], since=self._since)):
             answered = found[digest]
             if answered is not None:
-                return self._valued(answered)
+                return valued(self._value, answered)
             await self._pause(POLL_S)
         try:
             reply = await call(request)
@@ -94,17 +94,22 @@ class Cached:
             self._store.post([Released(digest)])
             raise
         try:
-            valued = self._valued(reply)
+            answer = valued(self._value, reply)
         except HeadraceError as error:
-            error.attempts = reply.attempts
             reason = error.message if isinstance(error, AnswerError) else error.kind
             self._store.post([Rejected(digest, reply, reason)])
             raise
         self._store.post([Answered(digest, reply)])
-        return valued
+        return answer
 
-    def _valued(self, reply: Reply) -> Reply:
-        return msgspec.structs.replace(reply, value=self._value(reply))
+
+def valued(value: Callable[[Reply], Any], reply: Reply) -> Reply:
+    """The reply with its value; an error of the task's says what was paid for it."""
+    try:
+        return msgspec.structs.replace(reply, value=value(reply))
+    except HeadraceError as error:
+        error.attempts, error.reply = reply.attempts, reply
+        raise
 
 
 async def _joined(flying: asyncio.Future[Reply]) -> Reply:
@@ -113,6 +118,6 @@ async def _joined(flying: asyncio.Future[Reply]) -> Reply:
         reply = await asyncio.shield(flying)
     except HeadraceError as error:
         shared = copy.copy(error)
-        shared.attempts = 0
+        shared.attempts, shared.reply = 0, None
         raise shared from error
     return msgspec.structs.replace(reply, attempts=0)

@@ -130,7 +130,7 @@ class Runner:
             self._fatal(
                 SystemicFailure(
                     f"Nothing but failures for {self._first_success.patience_s:.0f} s. The last: {what}",
-                    hint="Mend the cause and run again: no item was given up.",
+                    hint="Mend the cause and run again: what failed is tried again.",
                 )
             )
 

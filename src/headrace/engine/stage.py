@@ -20,7 +20,7 @@ from headrace.core.errors import FunctionError, HeadraceError, OutputError, Repe
 from headrace.core.event import Event, ItemsRead, Settled, SourceRead
 from headrace.core.item import Item, Outcome, failure_of
 from headrace.core.ports import Done, Source, Store, Task
-from headrace.engine.cached import Cached
+from headrace.engine.cached import Cached, valued
 
 _END = None
 _BATCHES = 4
@@ -223,7 +223,7 @@ class Stage:
         try:
             reply = await self._call(request)
             if self._cached is None:
-                reply = msgspec.structs.replace(reply, value=self._task.value(reply))
+                reply = valued(self._task.value, reply)
             return self._ended(item, reply)
         except HeadraceError as error:
             if error.verdict is Verdict.STOP_RUN:
@@ -245,7 +245,7 @@ class Stage:
 
     def _served(self, item: Item, reply: Reply) -> Outcome:
         try:
-            return self._ended(item, msgspec.structs.replace(reply, value=self._task.value(reply)))
+            return self._ended(item, valued(self._task.value, reply))
         except HeadraceError as error:
             return self._failed(item, error)
 
@@ -257,9 +257,11 @@ class Stage:
         )  # fmt: skip
 
     def _failed(self, item: Item, error: HeadraceError) -> Outcome:
+        paid = error.reply
         return Outcome(
             key=item.key, position=item.position, item=item.data, error=failure_of(error), stage=self._name,
-            attempts=error.attempts,
+            attempts=error.attempts, seconds=paid.seconds if paid else 0.0,
+            input_tokens=paid.input_tokens if paid else None, output_tokens=paid.output_tokens if paid else None,
         )  # fmt: skip
 
     async def _settle(self, outcomes: list[Outcome]) -> None:

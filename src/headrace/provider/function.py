@@ -88,5 +88,5 @@ def _ours(error: Exception) -> HeadraceError:
     }:
         return Transient(f"{type(error).__name__}: {error}", hint="Run again: it may have been a passing fault.")
     return FunctionError(
-        f"{type(error).__name__}: {error}", hint="The function raised this for this item; --debug shows where."
+        f"{type(error).__name__}: {error}", hint="The function raised this for this item; mend it, and run again."
     )
