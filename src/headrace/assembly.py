@@ -92,13 +92,13 @@ def assemble(
 
 def request_of(work: Ask, item: Any, environ: Mapping[str, str]) -> Request:
     """The request that one item becomes, for showing it; nothing is sent."""
-    task, _, _ = _asked(work, endpoint_of(_model(work.model), environ, need_key=False))
+    task, _, _ = _asked(work, endpoint_of(_model(work.model), environ, to_call=False))
     return task.request(item)
 
 
-def endpoint_of(model: Model, environ: Mapping[str, str], *, need_key: bool = True) -> Endpoint:
+def endpoint_of(model: Model, environ: Mapping[str, str], *, to_call: bool = True) -> Endpoint:
     """Raises UsageError where the model cannot be reached with what is there, MissingKey where its key is missing."""
-    return {"openai": _openai, "local": _local, "sim": _simulated}[model.scheme](model, environ, need_key)
+    return {"openai": _openai, "local": _local, "sim": _simulated}[model.scheme](model, environ, to_call)
 
 
 def _worked(
@@ -164,12 +164,12 @@ def _model(model: str | Model) -> Model:
     return Model(model) if isinstance(model, str) else model
 
 
-def _openai(model: Model, environ: Mapping[str, str], need_key: bool) -> Endpoint:  # noqa: FBT001 - one of three like it
+def _openai(model: Model, environ: Mapping[str, str], to_call: bool) -> Endpoint:  # noqa: FBT001 - one of three like it
     base_url = (model.base_url or environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
     Model(model.spec, base_url=base_url)  # raises where the environment's address is none
     key = _sendable(model.api_key or environ.get("OPENAI_API_KEY") or "")
     if (
-        need_key
+        to_call
         and not key
         and base_url == DEFAULT_BASE_URL
         and "authorization" not in {h.lower() for h in model.headers}
@@ -198,19 +198,21 @@ def _sendable(key: str) -> str | None:
     return key or None
 
 
-def _simulated(model: Model, _environ: Mapping[str, str], _need_key: bool) -> Endpoint:  # noqa: FBT001
+def _simulated(model: Model, _environ: Mapping[str, str], _to_call: bool) -> Endpoint:  # noqa: FBT001
     from headrace.provider.simulated import Simulated  # noqa: PLC0415 - only who simulates needs it
 
     return Endpoint(("sim", ""), model.name, Simulated.parse(model.name), _nothing_to_close, 16)
 
 
-def _local(model: Model, _environ: Mapping[str, str], _need_key: bool) -> Endpoint:  # noqa: FBT001
-    from headrace.provider.local import CONCURRENCY, MODEL, LocalServer  # noqa: PLC0415 - an extra, and only for this
+def _local(model: Model, _environ: Mapping[str, str], to_call: bool) -> Endpoint:  # noqa: FBT001
+    from headrace.provider.local import CONCURRENCY, MODEL, LocalServer, weights  # noqa: PLC0415 - an extra, and only for this
 
     if model.name not in ("", MODEL):
         raise UsageError(f"The local model is {MODEL}, not {model.name!r}.", hint="Write --model local.")
     from headrace.provider.aio import AioHttp  # noqa: PLC0415 - as above
 
+    if to_call:
+        weights()  # what is not installed is better told before the run than by its first call
     server, http = LocalServer(), AioHttp()
 
     async def call(request: Request) -> Reply:

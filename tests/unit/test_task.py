@@ -122,6 +122,15 @@ def test_the_first_item_tells_a_wrong_template() -> None:
         asked(made, "\ud800")
 
 
+def test_an_item_without_content_is_no_question() -> None:
+    """Where every column that the prompt names is blank, nothing is asked; one with content is enough."""
+    made = task("{text} {note}")
+    for data in ({"text": "", "note": " \n"}, {"text": None, "note": None}):
+        with pytest.raises(ItemError, match="Every column that the prompt names is empty"):
+            made.request(Item("k", 0, data))
+    assert made.request(Item("k", 0, {"text": "", "note": 0})).messages[0].content == " 0"
+
+
 def test_text_answers() -> None:
     """Without a type the answer is its text; an empty, filtered or refused one is an error."""
     made = task()

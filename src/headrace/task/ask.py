@@ -53,6 +53,8 @@ class AskTask:
         if not self._checked:  # before any call: a name wrong for the first item is a mistake in the template
             self._template.check(columns_of(item.data))
             self._checked = True
+        if self._template.is_empty(item.data):
+            raise ItemError("Every column that the prompt names is empty.", hint="There is nothing to ask about here.")
         text = self._template.fill(item.data)
         try:
             identity = Digest(sha256(self._prefix + text.encode()).digest())

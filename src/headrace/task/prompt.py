@@ -54,6 +54,11 @@ class Template:
                     hint=(f"Did you mean {{{near[0]}}}? " if near else "") + f"There are: {_listed(known)}.",
                 )
 
+    def is_empty(self, data: Any) -> bool:
+        """Whether the item has nothing to put in: a model would invent an answer, and be paid for it."""
+        fields = data if isinstance(data, Mapping) else {WHOLE: data}
+        return all(name in fields and not _text(fields[name]).strip() for name in self.fields)
+
     def fill(self, data: Any) -> str:
         """The text for one item. Raises ItemError where it lacks a column or holds text that is no Unicode."""
         fields = data if isinstance(data, Mapping) else {WHOLE: data}
