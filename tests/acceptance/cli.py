@@ -188,11 +188,16 @@ class Cli:
     def shell(self, line: str) -> Ended:
         """A line for the shell, in which `headrace` is the command."""
         function = f'headrace() {{ {self.python} -m headrace "$@"; }}\n'
-        ended = subprocess.run(
-            ["/bin/sh", "-c", function + line], cwd=self.folder, env=self.environ, capture_output=True, check=False,
-            timeout=DEADLINE_S,
-        )  # fmt: skip
-        return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+        with subprocess.Popen(
+            ["/bin/sh", "-c", function + line], cwd=self.folder, env=self.environ, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                out, err = process.communicate(timeout=DEADLINE_S)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)  # the shell's children too
+                raise
+        return Ended(process.returncode, out.decode(), err.decode())
 
     @staticmethod
     def _command(words: Sequence[str]) -> list[str]:

@@ -11,12 +11,23 @@ from collections.abc import Callable
 import msgspec
 
 from headrace.core.call import Call, Reply, Request, StillRunning
-from headrace.core.errors import AttemptTimeout, CallError, HeadraceError, Stopped, Verdict
+from headrace.core.errors import AttemptTimeout, CallError, HeadraceError, Stopped, SystemicFailure, Verdict
 from headrace.core.event import CallEnded, CallStarted, Event, Held
 from headrace.flow.gate import Gate, Refused, Ticket
 from headrace.flow.retry import Retry
 
 Emit = Callable[[Event], None]
+
+STUCK_S = 30.0
+"""How long all places may be held by calls that timed out and cannot be stopped."""
+
+
+class _Abandoned(Exception):
+    """A call that timed out goes on."""
+
+    def __init__(self, error: AttemptTimeout) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class Governor:
@@ -38,6 +49,10 @@ class Governor:
         self._emit = emit
         self.late: Callable[[Request, Reply], None] | None = None
         """Told of replies that come after their call was given up."""
+        self.fatal: Callable[[HeadraceError], None] | None = None
+        """Told when no call can be made any more."""
+        self._abandoned = 0
+        self._stuck_alarm: asyncio.TimerHandle | None = None
         self._queue: deque[asyncio.Future[Ticket]] = deque()
         self._sleepers: set[asyncio.Future[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -45,6 +60,8 @@ class Governor:
 
     def close(self, reason: str) -> None:
         """Start no call any more: whoever waits or would try again gets Stopped. Calls in flight go on."""
+        if self._stuck_alarm is not None:
+            self._stuck_alarm.cancel()
         self.gate.close(reason)
         self._pump()
         for sleeper in self._sleepers:
@@ -63,6 +80,9 @@ class Governor:
                 attempts += 1
                 try:
                     reply, seconds = await self._attempt(call, request, ticket, attempts)
+                except _Abandoned as abandoned:  # not again: the same item would be worked on twice at once
+                    abandoned.error.attempts = attempts
+                    raise abandoned.error from None
                 except HeadraceError as error:
                     now_s = loop.time()
                     hint_s = error.retry_after_s if isinstance(error, CallError) else None
@@ -108,12 +128,12 @@ class Governor:
             raise timed_out from None
         except StillRunning as running:
             settle = False
-            running.done.add_done_callback(lambda done: self._came_late(request, ticket, done))
+            self._abandon(request, ticket, running.done)
             if not limit.expired():
                 raise asyncio.CancelledError from None
-            timed_out = self._timed_out()
+            timed_out = self._timed_out(" Its thread goes on: it cannot be stopped.")
             kind, said = timed_out.kind, timed_out.message
-            raise timed_out from None
+            raise _Abandoned(timed_out) from None
         except HeadraceError as error:
             kind, said = error.kind, error.message
             if error.verdict is Verdict.STOP_RUN:
@@ -125,13 +145,32 @@ class Governor:
             if settle:
                 self._settle(ticket)
 
-    def _timed_out(self) -> AttemptTimeout:
+    def _timed_out(self, more: str = "") -> AttemptTimeout:
         return AttemptTimeout(
-            f"No answer within {self._timeout_s:g} s.",
+            f"No answer within {self._timeout_s:g} s.{more}",
             hint="Allow more with --timeout (timeout=) if calls take that long.",
         )
 
+    def _abandon(self, request: Request, ticket: Ticket, done: asyncio.Future[Reply]) -> None:
+        """Leave a call to itself. It keeps its place; where such calls have all places, no run can go on."""
+        self._abandoned += 1
+        done.add_done_callback(lambda done: self._came_late(request, ticket, done))
+        if self._abandoned >= self.gate.concurrency:
+            self._stuck_alarm = done.get_loop().call_later(STUCK_S, self._stuck)
+
+    def _stuck(self) -> None:
+        if self.fatal is not None:
+            self.fatal(
+                SystemicFailure(
+                    f"All {self._abandoned} calls that may be in flight are in threads that do not end.",
+                    hint="Give the function a timeout of its own, or make it async; what is done is kept.",
+                )
+            )
+
     def _came_late(self, request: Request, ticket: Ticket, done: asyncio.Future[Reply]) -> None:
+        self._abandoned -= 1
+        if self._stuck_alarm is not None:
+            self._stuck_alarm.cancel()
         self._settle(ticket)
         if not done.cancelled() and done.exception() is None and self.late is not None:
             self.late(request, done.result())

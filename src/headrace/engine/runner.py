@@ -5,12 +5,12 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import msgspec
 
 from headrace.core.call import Call
-from headrace.core.errors import HeadraceError, SystemicFailure
+from headrace.core.errors import HeadraceError, RunIsLive, Stopped, SystemicFailure
 from headrace.core.event import CallEnded, Event, RunEnded, RunStarted, Settled, Stopping
 from headrace.core.item import Outcome
 from headrace.core.ports import RunInfo, Source, Store, Task
@@ -24,6 +24,8 @@ from headrace.flow.retry import Retry
 INTERRUPTED = "interrupted"
 _READ_AHEAD = 256
 _REORDER = 4
+_LIVE_S, _LIVE_POLL_S = 1.0, 0.05
+"""How long, and how often, to look whether a run that is live ends."""
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,7 @@ class Runner:
             Gate(settings.concurrency), retry=settings.retry, timeout_s=settings.timeout_s, chance=chance,
             emit=self._emit,
         )  # fmt: skip
+        self._governor.fatal = self._fatal
 
     def interrupt(self) -> bool:
         """The first time, finish what is in flight and end; the second, end now, which is True."""
@@ -79,7 +82,7 @@ class Runner:
     async def outcomes(self) -> AsyncGenerator[list[Outcome]]:
         """Batches of durable outcomes. Raises what the source or the store raised; an error that ends the run early
         is in `error`."""
-        self.info = await self._store.open_run(msgspec.structs.replace(self.info, started_at=time.time()))
+        self.info = await self._opened()
         self._emit(self._started())
         stage = self._stage = self._staged()
         if self._stop_reason:  # interrupted while the store was opened
@@ -96,6 +99,19 @@ class Runner:
             raise
         finally:
             await self._close(stage)
+
+    async def _opened(self) -> RunInfo:
+        """The run, ours now. One whose loop was just left in this program may need a moment to end."""
+        info = msgspec.structs.replace(self.info, started_at=time.time())
+        give_up_s = _now() + _LIVE_S
+        while True:
+            try:
+                return await self._store.open_run(info)
+            except RunIsLive:
+                if _now() >= give_up_s or self._stop_reason:
+                    raise
+            with suppress(Stopped):
+                await self._governor.pause(_LIVE_POLL_S)
 
     def _staged(self) -> Stage:
         settings, cached, call = self._settings, None, self._governor.govern(self._call)
@@ -149,6 +165,7 @@ class Runner:
             self._stage.stop()
 
     async def _close(self, stage: Stage) -> None:
+        self._governor.close("The run has ended.")
         done = stage.exhausted and not stage.unsettled
         status = "finished" if done else "interrupted" if self._stop_reason == INTERRUPTED else "stopped"
         self.info = msgspec.structs.replace(

@@ -1,0 +1,613 @@
+"""The face for Python: what a program gives, what it gets, and what it is told when that cannot work."""
+
+import asyncio
+import contextvars
+import enum
+import itertools
+import json
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+import pydantic
+import pytest
+
+import headrace as hr
+from acceptance.cli import Cli
+from acceptance.endpoint import completion, endpoint
+from simulator import simulator
+
+FAST = hr.Retry(attempts=2, base_s=0.001)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+async def double(number: int) -> int:
+    return number * 2
+
+
+def double_plainly(number: int) -> int:
+    return number * 2
+
+
+async def gathered(work: Any, items: Any, **settings: Any) -> list[hr.Outcome]:
+    async with aclosing(hr.stream(work, items, **settings)) as outcomes:
+        return [outcome async for outcome in outcomes]
+
+
+def streamed(work: Any, items: Any, **settings: Any) -> list[hr.Outcome]:
+    return asyncio.run(gathered(work, items, **settings))
+
+
+async def later(values: list[Any]) -> AsyncIterator[Any]:
+    for value in values:
+        await asyncio.sleep(0)
+        yield value
+
+
+class Again:
+    """An async iterable that can be iterated again."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return later(self._values)
+
+
+NUMBERS = list(range(600))
+KINDS: dict[str, Callable[[], Any]] = {
+    "list": lambda: NUMBERS,
+    "tuple": lambda: tuple(NUMBERS),
+    "range": lambda: range(600),
+    "generator": lambda: (number for number in NUMBERS),
+    "async generator": lambda: later(NUMBERS),
+    "async iterable": lambda: Again(NUMBERS),
+    "nothing": list,
+}
+
+
+# What goes in and what comes out
+
+
+@pytest.mark.parametrize("function", [double, double_plainly])
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_function_over_any_items(kind: str, function: Callable[[int], Any], store: Path) -> None:
+    """`run` and `stream` take async and plain functions over whatever can be iterated, and pair each with its item."""
+    wanted = [] if kind == "nothing" else NUMBERS
+    run = hr.run(function, KINDS[kind](), store=store)
+    assert (run.status, run.ok, run.failed, run.pending, len(run)) == ("finished", len(wanted), 0, 0, len(wanted))
+    assert [(outcome.item, outcome.value) for outcome in run] == [(number, number * 2) for number in wanted]
+    outcomes = streamed(function, KINDS[kind](), store=store)
+    assert sorted((outcome.position, outcome.item, outcome.value) for outcome in outcomes) == [
+        (number, number, number * 2) for number in wanted
+    ]
+    assert all(outcome.ok and outcome.attempts == 1 and not outcome.cached for outcome in outcomes)
+
+
+def test_a_run_can_be_read_again_and_again(store: Path) -> None:
+    """Iterating a run reads its outcomes from the store, in the order of the source, as often as one likes."""
+    run = hr.run(double, [3, 1, 2], store=store, name="mine")
+    assert [outcome.value for outcome in run] == [outcome.value for outcome in run] == [6, 2, 4]
+    assert repr(run) == "<Run mine: finished, 3 ok, 0 failed>"
+    assert (run.name, run.reason) == ("mine", "")
+
+
+def test_a_path_and_a_result_file(tmp_path: Path, store: Path) -> None:
+    """A path, as text or as Path, is read as the command does; `to` is written whole, in the order of the source."""
+    (tmp_path / "a.csv").write_text("id,text\nx,one\ny,two\n")
+
+    def shout(row: dict[str, str]) -> dict[str, Any]:
+        return {"loud": row["text"].upper(), "length": len(row["text"])}
+
+    for items in (tmp_path / "a.csv", str(tmp_path / "a.csv")):
+        run = hr.run(shout, items, store=store, key="id", to=tmp_path / "out.parquet")
+        assert [outcome.key for outcome in run] == ["x", "y"]
+        assert [json.loads(row["answer"])["loud"] for row in pq.read_table(tmp_path / "out.parquet").to_pylist()] == [
+            "ONE",
+            "TWO",
+        ]
+    with pytest.raises(hr.OutputError, match="is the input itself"):
+        hr.run(shout, tmp_path / "a.csv", store=store, to=tmp_path / "a.csv")
+
+
+def test_inside_a_running_loop(store: Path) -> None:
+    """`run` works where a loop runs already, as in a notebook, with its result and with its errors; `arun` is awaited."""
+
+    async def notebook() -> tuple[hr.Run, hr.Run]:
+        with pytest.raises(hr.UsageError):
+            hr.run(hr.Ask("{x}", model="nowhere:x"), [1], store=store)
+        return hr.run(double, NUMBERS, store=store), await hr.arun(double_plainly, NUMBERS, store=store)
+
+    for run in asyncio.run(notebook()):
+        assert [outcome.value for outcome in run] == [number * 2 for number in NUMBERS]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+def test_items_are_plain_data(store: Path) -> None:
+    """What a function is given is what the store can hold: records are mappings, tuples lists, enums their values."""
+    given: list[Any] = []
+    items = [Point(1, 2), (1, 2), Colour.RED, {"a": {1, 2}}, None, "text", 1.5, float("nan")]
+    run = hr.run(given.append, items, store=store, limits=hr.Limits(concurrency=1))
+    assert given == [{"x": 1, "y": 2}, [1, 2], "red", {"a": [1, 2]}, None, "text", 1.5, None]
+    assert [outcome.item for outcome in run] == given
+    assert all(outcome.ok and outcome.value is None for outcome in run)
+    with pytest.raises(hr.UsageError, match=r"Item 1: .*object.* cannot be stored"):
+        hr.run(double, [1, object()], store=store)
+
+
+def test_first_ordered_and_events(store: Path) -> None:
+    """`first` reads no more, `ordered` gives outcomes in the order of the source, `on_event` tells the story."""
+    events: list[Any] = []
+    outcomes = streamed(double, itertools.count(), store=store, first=50, ordered=True, on_event=events.append)
+    assert [outcome.value for outcome in outcomes] == [number * 2 for number in range(50)]
+    names = [type(event).__name__ for event in events]
+    assert (names[0], names[-1]) == ("RunStarted", "RunEnded")
+    assert names.count("CallStarted") == names.count("CallEnded") == 50
+
+
+# Questions to a model
+
+
+class Insight(pydantic.BaseModel):
+    label: Literal["good", "bad"]
+    score: float = pydantic.Field(ge=0, le=1, alias="theScore")
+    tags: list[str]
+
+
+def test_typed_answers_are_instances(store: Path, tmp_path: Path) -> None:
+    """With a Pydantic model values are its instances: streamed, iterated, from the store, with aliases."""
+    ask = hr.Ask("Judge {text}", returns=Insight, model="sim:")
+    rows = [{"text": "a"}, {"text": "b"}]
+    first = streamed(ask, rows, store=store, ordered=True)
+    again = streamed(ask, rows, store=store, ordered=True)
+    run = hr.run(ask, rows, store=store, to=tmp_path / "out.jsonl")
+    assert all(isinstance(outcome.value, Insight) for outcomes in (first, again, run) for outcome in outcomes)
+    assert (
+        [outcome.value for outcome in first]
+        == [outcome.value for outcome in again]
+        == [outcome.value for outcome in run]
+    )
+    assert [outcome.cached for outcome in again] == [True, True]
+    written = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert list(written) == ["text", "label", "theScore", "tags", "error", "attempts", "seconds"]
+    assert written["theScore"] == first[0].value.score
+
+
+@pytest.mark.parametrize(
+    ("returns", "kind"),
+    [(None, str), ("label: a|b, score: int 1..5", dict), ({"type": "object", "properties": {"n": {"type": "integer"}}}, dict), (Point, Point)],
+    ids=["text", "shorthand", "schema", "dataclass"],
+)  # fmt: skip
+def test_each_way_to_type_an_answer(returns: Any, kind: type, store: Path) -> None:
+    """Without a type the answer is text; each kind of type gives its own kind of value, streamed and iterated."""
+    ask = hr.Ask("Judge {item}", returns=returns, model="sim:")
+    for outcomes in (streamed(ask, ["a"], store=store), list(hr.run(ask, ["a"], store=store))):
+        assert [type(outcome.value) for outcome in outcomes] == [kind]
+
+
+def test_a_validator_of_ones_own(store: Path) -> None:
+    """Whatever a type's own validator raises is that item's error, never the run's."""
+
+    class Strange(pydantic.BaseModel):
+        label: str
+
+        @pydantic.field_validator("label")
+        @classmethod
+        def refuse(cls, value: str) -> str:
+            raise KeyError(value)
+
+    outcomes = streamed(hr.Ask("{item}", returns=Strange, model="sim:"), ["a", "b"], store=store)
+    assert [outcome.error.kind for outcome in outcomes if outcome.error] == ["answer", "answer"]
+
+
+def test_a_model_in_full(store: Path) -> None:
+    """Address, key and headers of a Model are used, and its repr hides them; the default is the small local one."""
+    with endpoint(lambda _: completion("yes")) as server:
+        model = hr.Model("openai:m", base_url=server.url, api_key="sk-mine", headers={"X-Team": "secret-team"})
+        ask = hr.Ask("{item}?", system="Be brief.", model=model, temperature=0, max_tokens=5, params={"seed": 1})
+        run = hr.run(ask, ["x"], store=store)
+        assert [outcome.value for outcome in run] == ["yes"]
+        asked = server.asked[0]
+    assert asked.headers["authorization"] == "Bearer sk-mine"
+    assert asked.headers["x-team"] == "secret-team"
+    assert (asked.body["temperature"], asked.body["max_tokens"], asked.body["seed"]) == (0, 5, 1)
+    assert "sk-mine" not in repr(model)
+    assert "secret-team" not in repr(model)
+    assert hr.Ask("{item}").model == "local"
+
+
+def test_usage_is_told(store: Path) -> None:
+    """What an answer took is in its outcome, and stays there when a rerun serves it from the store."""
+    ask = hr.Ask("{item}", model="sim:")
+    first = next(iter(hr.run(ask, ["hello"], store=store, name="mine")))
+    assert (first.attempts, first.cached, first.input_tokens, first.usd) == (1, False, 2, None)
+    assert first.output_tokens is not None
+    again = next(iter(hr.run(ask, ["hello"], store=store, name="mine")))
+    assert (again.attempts, again.input_tokens, again.output_tokens) == (1, 2, first.output_tokens)
+
+
+# Functions that fail
+
+
+class Throttle(Exception):
+    """As SDKs raise it."""
+
+    status_code = 429
+
+
+def fail(kind: str) -> Any:
+    match kind:
+        case "raise":
+            raise ValueError("not this one")
+        case "json":
+            return object()
+        case "cycle":
+            cycle: list[Any] = []
+            cycle.append(cycle)
+            return cycle
+        case "keys":
+            return {("a", "b"): 1}
+        case "ours":
+            raise hr.ItemError("my own words", hint="mine")
+        case "stop":
+            raise StopIteration
+    return kind
+
+
+async def fail_async(kind: str) -> Any:
+    if kind == "cancel":
+        raise asyncio.CancelledError
+    return fail(kind)
+
+
+@pytest.mark.parametrize("function", [fail, fail_async])
+def test_a_failing_function_fails_its_item_alone(function: Callable[[str], Any], store: Path) -> None:
+    """Exceptions and results without a JSON form are outcomes with their reason; all other items are done."""
+    kinds = ["fine", "raise", "json", "cycle", "keys", "ours", "stop", "fine"] + (
+        ["cancel"] if function is fail_async else []
+    )
+    run = hr.run(function, kinds, store=store, retry=FAST)
+    assert (run.status, run.ok, run.failed) == ("finished", 2, len(kinds) - 2)
+    errors = [str(outcome.error) if outcome.error else "" for outcome in run]
+    assert errors[0] == errors[7] == ""
+    assert errors[1] == "function: ValueError: not this one"
+    for number, kind in ((2, "object"), (3, "list"), (4, "dict")):
+        assert errors[number].startswith(f"function: The function returned {kind}, which has no JSON form")
+    assert errors[5] == "item: my own words"
+    assert errors[6].startswith("function: ")
+    assert all("cancelled itself" in error for error in errors[8:])
+
+
+def test_an_sdks_error_is_treated_by_its_status(store: Path) -> None:
+    """A 429 of an SDK inside a function is waited out and tried again, a broken connection too, a 400 is not."""
+    tried: Counter[str] = Counter()
+
+    async def call(kind: str) -> str:
+        tried[kind] += 1
+        if tried[kind] < 3:
+            if kind == "throttled":
+                raise Throttle("slow down")
+            if kind == "reset":
+                raise ConnectionResetError
+            if kind == "bad":
+                bad = Throttle("no")
+                bad.status_code = 400
+                raise bad
+        return "done"
+
+    run = hr.run(call, ["throttled", "reset", "bad"], store=store, retry=hr.Retry(base_s=0.001))
+    assert [outcome.attempts for outcome in run] == [3, 3, 1]
+    assert [outcome.error.kind if outcome.error else None for outcome in run] == [None, None, "rejected"]
+
+
+def test_what_a_function_says_it_returns(store: Path) -> None:
+    """A return annotation gives its type back, from the store too; a result that is not of it is an error."""
+
+    def judge(number: int) -> Insight:
+        return Insight(label="good", theScore=0.5, tags=[]) if number else {"label": "ugly"}  # type: ignore[return-value]
+
+    def place(number: int) -> Point:
+        return Point(number, 1)
+
+    run = hr.run(judge, [1, 0], store=store)
+    good, bad = list(run)
+    assert good.value == Insight(label="good", theScore=0.5, tags=[])
+    assert bad.error is not None
+    assert bad.error.kind == "function"
+    assert "judge returned is not of the type" in bad.error.message
+    assert [outcome.value for outcome in hr.run(place, [3], store=store)] == [Point(3, 1)]
+    assert [outcome.value for outcome in streamed(hr.Map(place, name="p", version="1"), [3], store=store)] == [
+        Point(3, 1)
+    ]
+
+
+def test_named_and_versioned_functions_are_not_computed_again(store: Path) -> None:
+    """With a name and a version results are kept, for equal items in flight too; a new version computes anew, and
+    without either nothing is reused."""
+    computed: Counter[int] = Counter()
+
+    async def work(number: int) -> int:
+        computed[number] += 1
+        await asyncio.sleep(0)
+        return number + 1
+
+    items = [1, 2, 1, 1, 2, 3]
+    for version, times in (("1", 1), ("1", 1), ("2", 2)):
+        run = hr.run(hr.Map(work, name="work", version=version), items, store=store)
+        assert [outcome.value for outcome in run] == [2, 3, 2, 2, 3, 4]
+        assert computed == {1: times, 2: times, 3: times}
+    for _ in range(2):
+        hr.run(hr.Map(work, name="work"), [3], store=store)
+    assert computed[3] == 4
+
+
+def test_two_runs_at_once_in_one_program(store: Path) -> None:
+    """Runs in one program that share a store compute equal items once, and each has all outcomes."""
+    computed: Counter[int] = Counter()
+
+    async def work(number: int) -> int:
+        computed[number] += 1
+        await asyncio.sleep(0)
+        return number
+
+    async def both() -> list[hr.Run]:
+        mapped = hr.Map(work, name="work", version="1")
+        return await asyncio.gather(*(hr.arun(mapped, list(range(50)), store=store, name=name) for name in "ab"))
+
+    assert [run.ok for run in asyncio.run(both())] == [50, 50]
+    assert set(computed.values()) == {1}
+
+
+# How functions are called
+
+
+def test_plain_functions_run_in_threads_as_many_as_allowed(store: Path) -> None:
+    """As many at once as the limit says, no more, with the context of who called."""
+    meet = threading.Barrier(4, timeout=60)
+    lock = threading.Lock()
+    context: contextvars.ContextVar[str] = contextvars.ContextVar("context", default="none")
+    running = most = 0
+
+    def work(_number: int) -> str:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        meet.wait()  # passes only where four are here at once
+        with lock:
+            running -= 1
+        return context.get()
+
+    context.set("mine")
+    run = hr.run(work, list(range(40)), store=store, limits=hr.Limits(concurrency=4))
+    assert {outcome.value for outcome in run} == {"mine"}
+    assert most == 4
+
+
+HANGS = """
+import sys, threading, headrace as hr
+def work(number):
+    if number in {hanging}:
+        threading.Event().wait()
+    return number
+run = hr.run(work, list(range(30)), timeout=0.3, limits=hr.Limits(concurrency={concurrency}), retry=hr.Retry(base_s=0.01))
+print(run.status, run.ok, run.failed, sorted({{str(outcome.error) for outcome in run if not outcome.ok}}))
+"""
+
+
+def test_a_function_that_hangs(tmp_path: Path) -> None:
+    """With a timeout, a plain function that never returns is an error outcome; it holds up neither run nor program."""
+    cli = Cli(tmp_path)
+    cli.file("f.py", HANGS.format(hanging="{3, 17}", concurrency=8))
+    ended = cli.shell(f"{cli.python} f.py")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out == "finished 28 2 ['timeout: No answer within 0.3 s. Its thread goes on: it cannot be stopped.']\n"
+
+
+def test_an_async_function_that_hangs(store: Path) -> None:
+    """It is cancelled at its timeout, and its slot is free again."""
+    cancelled: list[int] = []
+
+    async def work(number: int) -> int:
+        try:
+            if number % 5 == 0:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+        return number
+
+    run = hr.run(work, list(range(20)), store=store, timeout=0.05, retry=FAST, limits=hr.Limits(concurrency=2))
+    assert (run.ok, run.failed) == (16, 4)
+    assert Counter(cancelled) == {0: 2, 5: 2, 10: 2, 15: 2}
+
+
+# Streams
+
+
+def test_leaving_the_loop(store: Path, tmp_path: Path) -> None:
+    """Who leaves the loop ends the run; what was done is in the store, and the rerun does the rest."""
+    (tmp_path / "a.csv").write_text("number\n" + "".join(f"{number}\n" for number in range(200)))
+    computed: Counter[str] = Counter()
+
+    async def work(row: dict[str, str]) -> str:
+        computed[row["number"]] += 1
+        await asyncio.sleep(0)
+        return row["number"]
+
+    mapped = hr.Map(work, name="work", version="1")
+    settings: dict[str, Any] = {"store": store, "limits": hr.Limits(concurrency=5)}
+
+    async def leave() -> int:
+        async for outcome in hr.stream(mapped, tmp_path / "a.csv", **settings):
+            assert outcome.ok
+            if len(computed) > 30:
+                break
+        run = await hr.arun(mapped, tmp_path / "a.csv", **settings)  # at once: the first may not have ended yet
+        return run.ok
+
+    assert asyncio.run(leave()) == 200
+    assert len(computed) == 200
+    assert sum(computed.values()) <= 200 + 5
+
+
+def test_a_source_is_closed_when_the_loop_is_left(store: Path) -> None:
+    """Whoever leaves the loop leaves no generator open."""
+    closed: list[str] = []
+
+    async def endless() -> AsyncIterator[int]:
+        try:
+            for number in itertools.count():
+                await asyncio.sleep(0)
+                yield number
+        finally:
+            closed.append("async")
+
+    async def leave() -> None:
+        async with aclosing(hr.stream(double, endless(), store=store)) as outcomes:
+            async for _ in outcomes:
+                break
+
+    asyncio.run(leave())
+    assert closed == ["async"]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_a_slow_consumer_bounds_what_is_read(kind: str, ordered: bool, store: Path) -> None:
+    """G5: reading keeps a bounded distance to what was taken, whatever the speed of source and function."""
+    read = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal read
+        for number in itertools.count():
+            read = number
+            yield number
+
+    async def numbers_async() -> AsyncIterator[int]:
+        for number in numbers():
+            yield number
+
+    async def main() -> int:
+        furthest = taken = 0
+        source = numbers() if kind == "plain" else numbers_async()
+        stream = hr.stream(double, source, store=store, ordered=ordered, limits=hr.Limits(concurrency=4))
+        async with aclosing(stream) as outcomes:
+            async for _ in outcomes:
+                taken += 1
+                furthest = max(furthest, read - taken)
+                if taken == 3000:
+                    break
+                for _ in range(200 if taken % 100 == 0 else 0):
+                    await asyncio.sleep(0)
+        return furthest
+
+    assert asyncio.run(main()) < 2500
+
+
+# What is told when it cannot work
+
+
+def test_errors_before_anything_is_asked(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot work raises what the documentation says, from `run`, `arun` and `stream` alike."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    (tmp_path / "folder").mkdir()
+    row = [{"text": "a"}]
+    cases: list[tuple[type[Exception], str, Any, Any, dict[str, Any]]] = [
+        (hr.UsageError, "Unknown model", hr.Ask("{text}", model="x"), row, {}),
+        (hr.UsageError, "no API key", hr.Ask("{text}", model="openai:m"), row, {}),
+        (hr.UsageError, "names {body}", hr.Ask("{body}", model="sim:"), row, {}),
+        (hr.UsageError, "lone", hr.Ask("{text} {", model="sim:"), row, {}),
+        (hr.UsageError, "'maybe' is no type", hr.Ask("{text}", model="sim:", returns="a: maybe"), row, {}),
+        (hr.UsageError, "nothing that can be run", 3, row, {}),
+        (hr.UsageError, "one mapping", double, {"a": 1}, {}),
+        (hr.UsageError, "cannot be read", double, 3, {}),
+        (hr.UsageError, "timeout of 0", double, [1], {"timeout": 0}),
+        (hr.UsageError, "first", double, [1], {"first": 0}),
+        (hr.UsageError, "no key column", double, [{"a": 1}], {"key": "b"}),
+        (hr.InputError, "no file", double, tmp_path / "nowhere.csv", {}),
+        (hr.InputError, "no text files", double, tmp_path / "folder", {}),
+        (hr.StoreError, "cannot be opened", double, [1], {"store": tmp_path / "folder"}),
+    ]  # fmt: skip
+    for kind, message, work, items, settings in cases:
+        for way in (hr.run, streamed):
+            with pytest.raises(kind, match=message) as caught:
+                way(work, items, **{"store": store, **settings})
+            assert isinstance(caught.value, hr.HeadraceError)
+            assert caught.value.hint
+    with pytest.raises(hr.OutputError, match="does not exist"):
+        hr.run(double, [1], store=store, to=tmp_path / "nowhere" / "a.csv")
+    with pytest.raises(hr.UsageError, match="concurrency of 0"):
+        hr.Limits(concurrency=0)
+
+
+def test_a_refused_key_raises(store: Path) -> None:
+    """Refused credentials end the run with the provider's error, for whoever runs and whoever streams."""
+    with simulator("--api-key", "sk-good") as provider:
+        bad = hr.Ask("{item}", model=hr.Model("openai:m", base_url=provider.url, api_key="sk-bad"))
+        for way in (hr.run, streamed):
+            with pytest.raises(hr.CallError, match="401") as caught:
+                way(bad, ["a", "b"], store=store)
+            assert caught.value.status == 401
+            assert caught.value.kind == "credentials"
+            assert "sk-bad" not in repr(caught.value)
+        good = hr.Ask("{item}", model=hr.Model("openai:m", base_url=provider.url, api_key="sk-good"))
+        assert hr.run(good, ["a", "b"], store=store).ok == 2
+
+
+def test_a_source_that_raises(store: Path) -> None:
+    """An error of the caller's own source reaches the caller, after what was read before it is done and stored."""
+
+    def numbers() -> Iterator[int]:
+        yield from range(20)
+        raise LookupError("the source broke")
+
+    done: list[int] = []
+
+    async def work(number: int) -> int:
+        done.append(number)
+        return number
+
+    with pytest.raises(LookupError, match="the source broke"):
+        hr.run(work, numbers(), store=store, name="mine")
+    assert sorted(done) == list(range(20))
+    assert len(hr.run(work, list(range(20)), store=store, name="mine", retry_failed=False)) == 20
+
+
+def test_one_run_twice_at_once(store: Path) -> None:
+    """The same run cannot be started while it goes on."""
+
+    async def main() -> None:
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def work(number: int) -> int:
+            started.set()
+            await go_on.wait()
+            return number
+
+        first = asyncio.create_task(hr.arun(work, [1], store=store, name="mine"))
+        await started.wait()
+        with pytest.raises(hr.StoreError, match="going on"):
+            await hr.arun(work, [1], store=store, name="mine")
+        go_on.set()
+        assert (await first).ok == 1
+
+    asyncio.run(main())
