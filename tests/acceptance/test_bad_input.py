@@ -130,7 +130,7 @@ WORDS = [
     wrong("first 0", ("--first", "0"), "first 0 items", "from 1"),
     wrong("parameter without a value", ("--param", "seed"), "--param 'seed'", "--param name=value"),
     wrong("parameter without a name", ("--param", "=7"), "--param '=7'", "--param name=value"),
-    wrong("header without a value", ("--header", "X-Team"), "--header 'X-Team'", "--header name=value"),
+    wrong("header without a value", ("--header", "X-Team"), "A --header is no NAME=VALUE", "--header name=value"),
     wrong("header of two lines", ("--header", "X-Team=a\r\nX-Other: b"), "--header 'X-Team'", "control character"),
     wrong("another database", ("--store", "other.db"), "other.db is a database, but no store", "--store"),
     wrong("another version", ("--store", "later.db"), "later.db has version 99", "--store"),
@@ -139,7 +139,7 @@ WORDS = [
     wrong("a store under a file", ("--store", "calls.csv/s.db"), "cannot be opened", "--store"),
     wrong("a store with an address", ("--store", "postgresql://u@h/d"), "is no file", "Name a file"),
     *[
-        wrong(f"unknown word {words[0]}", words, f"unrecognized arguments: {' '.join(words)}", "--help")
+        wrong(f"unknown word {words[0]}", words, f"unrecognized arguments: {words[0]}.", "--help")
         for words in (
             ("--rpm", "60"), ("--tpm", "1000"), ("--budget", "5"), ("--backup", "2%"), ("--deadline", "60"),
             ("--max-failure-rate", "0.5"), ("--json",), ("--temp", "1"), ("--conc", "3"),

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from headrace.core.errors import InputError, UsageError
 from headrace.report.text import one_line
 from headrace.task.shorthand import BASES
 
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(.*)", re.DOTALL)
+"""A name as HTTP allows it, and the value."""
+
 
 class Words(argparse.ArgumentParser):
     """No abbreviations: a word that means something today must not mean something else tomorrow."""
@@ -22,6 +26,10 @@ class Words(argparse.ArgumentParser):
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
+        before, unknown, words = message.partition("unrecognized arguments: ")
+        flags = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
+        if flags:  # without what follows them: it may be a key
+            message = before + unknown + " ".join(flags)
         self.exit(2, f"headrace: {one_line(message)}. See {self.prog} --help.\n")
 
 
@@ -49,12 +57,20 @@ def params_of(words: Sequence[str]) -> dict[str, Any]:
 
 
 def headers_of(words: Sequence[str]) -> dict[str, str]:
-    headers = pairs_of(words, "--header")
-    for name, value in headers.items():
-        if not name.isascii() or any(ord(sign) < 32 for sign in name + value):
+    """As `pairs_of`; what is wrong is said without the value, which may be a secret."""
+    headers: dict[str, str] = {}
+    for word in words:
+        found = _HEADER.fullmatch(word)
+        if found is None:
+            name, colon, _ = word.partition(":")
+            told = f"--header {name!r}" if colon and " " not in name else "A --header"
+            raise UsageError(f"{told} is no NAME=VALUE.", hint="Write for example --header name=value.")
+        name, value = found[1], found[2]
+        if any(ord(sign) < 32 or ord(sign) == 127 for sign in value):
             raise UsageError(
                 f"--header {name!r} holds a control character.", hint="Write --header NAME=VALUE in one line."
             )
+        headers[name] = value
     return headers
 
 

@@ -36,15 +36,15 @@ class Model(msgspec.Struct, frozen=True):
             )
         if scheme == "openai" and not name:
             raise UsageError("The model openai: has no name.", hint="Write openai:NAME, for example openai:gpt-5-nano.")
+        if self.base_url is not None and "@" in self.base_url:
+            raise UsageError(
+                "The base URL holds a user name or password.",
+                hint="Addresses are stored and shown; send credentials with --header or the provider's key variable.",
+            )
         if self.base_url is not None and not _is_address(self.base_url):
             raise UsageError(
                 f"The base URL {self.base_url!r} is no http:// or https:// address.",
                 hint="Write for example http://127.0.0.1:8000/v1.",
-            )
-        if self.base_url is not None and "@" in self.base_url.split("/", 3)[2]:
-            raise UsageError(
-                "The base URL holds a user name or password.",
-                hint="Addresses are stored and shown; send credentials with --header or the provider's key variable.",
             )
 
     @property

@@ -1,5 +1,7 @@
 """HTTP over aiohttp. Its errors are mapped here and nowhere else."""
 
+import os
+import ssl
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -66,4 +68,9 @@ def _proxy_for(url: str) -> str | None:
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:
-    return (error.os_error.strerror or type(error.os_error).__name__).lower()
+    cause = error.os_error
+    if isinstance(cause, ssl.SSLError):
+        why = getattr(cause, "verify_message", "")
+        return f"{(cause.reason or 'TLS failed').replace('_', ' ').lower()}{f': {why}' if why else ''}"
+    told = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror or type(cause).__name__
+    return told.lower()

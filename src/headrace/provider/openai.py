@@ -127,11 +127,18 @@ def openai_call(http: Http, *, base_url: str, api_key: str | None, headers: Mapp
         status, told, body = await http.post(url, encode(request), sent)
         with suppress(CallError):
             return decode(status, told, body)
-        for secret in secrets:  # some servers quote the key they refuse
-            body = body.replace(secret, b"***")
-        return decode(status, told, body)  # raises the same, without it
+        # some servers quote the key they refuse
+        return decode(status, told, _without(secrets, body))  # raises the same, without it
 
     return call
+
+
+def _without(secrets: list[bytes], body: bytes) -> bytes:
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        body = _encoder.encode(msgspec.json.decode(body))  # JSON can write the same text in many ways
+    for secret in secrets:
+        body = body.replace(secret, b"***")
+    return body
 
 
 def _secrets(api_key: str | None, headers: Mapping[str, str]) -> list[bytes]:
