@@ -19,8 +19,9 @@ help:
 demo:
 	$(SETUP)
 	@mkdir -p out
-	$(BIN)/headrace run examples/calls.csv --key id --ask @examples/calls-prompt.txt \
-	  --returns "$$(cat examples/calls-returns.txt)" --model local --temperature 0 --max-tokens 60 \
+	$(BIN)/headrace run examples/calls.csv --key id --system @examples/calls-system.txt --ask @examples/calls-prompt.txt \
+	  --returns examples/calls-schema.json --model local --temperature 0.2 --param frequency_penalty=0.8 \
+	  --max-tokens 90 \
 	  -o out/calls.parquet --report out/calls.html \
 	  || [ $$? -eq 1 ] # 1: some rows failed, as one that is too long for this model does
 

@@ -6,6 +6,7 @@ end, because the live lines are taken off a terminal when a run ends. Without MO
 
 import asyncio
 import io
+import json
 import sys
 import tempfile
 from itertools import islice
@@ -28,7 +29,8 @@ from headrace.task.schema import returns_of
 HERE = Path(__file__).parent
 TABLE = "examples/calls.csv"
 ASK = "examples/calls-prompt.txt"
-RETURNS = "examples/calls-returns.txt"
+SYSTEM = "examples/calls-system.txt"
+RETURNS = "examples/calls-schema.json"
 LEFT_OUT = {"date", "agent", "duration_s", "transcript", "attempts", "seconds"}
 WIDTH = 100
 THEME = TerminalTheme(
@@ -57,10 +59,11 @@ async def measured(model: str, folder: Path) -> tuple[Snapshot, Snapshot, list[d
     """Snapshots at a third of the run and at its end, and its first rows."""
     tally = Tally()
     clock = asyncio.get_running_loop().time
-    returns = (HERE.parent / RETURNS).read_text("utf-8").strip()
-    ask = hr.Ask(
-        (HERE.parent / ASK).read_text("utf-8"), returns=returns, model=model, temperature=0, max_tokens=60
-    )  # as `make demo` asks
+    returns = json.loads((HERE.parent / RETURNS).read_text("utf-8"))
+    ask = hr.Ask(  # as `make demo` asks
+        (HERE.parent / ASK).read_text("utf-8"), system=(HERE.parent / SYSTEM).read_text("utf-8"), returns=returns,
+        model=model, temperature=0.2, max_tokens=90, params={"frequency_penalty": 0.8},
+    )  # fmt: skip
     running = asyncio.create_task(
         hr.arun(ask, HERE.parent / TABLE, key="id", store=folder / "store.db", on_event=tally.add)
     )
@@ -89,7 +92,8 @@ def drawn(middle: Snapshot, end: Snapshot, rows: list[dict[str, Any]], model: st
         console.print(line)
 
     say(("$ ", "dim"), (f"headrace run {TABLE} --key id --ask @{ASK} \\", "bold"))
-    say((f'    --returns "$(cat {RETURNS})" --model {model} --temperature 0 --max-tokens 60', "bold"))
+    say((f"    --system @{SYSTEM} --returns {RETURNS} --model {model} \\", "bold"))
+    say(("    --temperature 0.2 --param frequency_penalty=0.8 --max-tokens 90", "bold"))
     say(("", ""))
     for line in live_lines(_short(middle), WIDTH - 1, UNICODE):
         say(*line)
