@@ -13,12 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from acceptance.cli import Cli, Ended
+from acceptance.cli import Cli, Ended, the_sentence
 from acceptance.endpoint import Asked, completion, endpoint
 from simulator import Simulator, simulator
 
 ASK = ("--ask", "{text}")
-TEXTS = ["plain", 'a "quote", and a comma', "two\nlines", "naïve café 日本語 🙂", "", "=1+1", "007", "x" * 30_000]
+TEXTS = [
+    "plain",
+    'a "quote", and a comma',
+    "two\nlines",
+    "naïve café 日本語 🙂",
+    "  padded\t",
+    "=1+1",
+    "007",
+    "x" * 30_000,
+]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +109,7 @@ def test_every_input_to_every_output(kind: str, where: str, provider: Simulator,
     """Each input gives the same rows in each output, in its own order, asked once; what was asked is not asked again."""
     cli = Cli(tmp_path)
     path, encoded = INPUTS[kind]
-    texts = [f"{kind} {text}" if text else "" for text in TEXTS]
+    texts = [f"{kind} {text}" for text in TEXTS]
     stdin = b""
     if encoded is None:
         put_folder(cli, texts)
@@ -127,7 +136,7 @@ def test_every_input_to_every_output(kind: str, where: str, provider: Simulator,
     columns = ["path", "text"] if encoded is None else ["number", "text"]
     for rows in results.values():
         assert list(rows[0]) == [*columns, "answer", "error", "attempts", "seconds"]
-        assert [row["text"] or "" for row in rows] == wanted
+        assert [row["text"] for row in rows] == wanted
         assert [row["answer"] for row in rows] == [answer(text) for text in wanted]
     assert results["jsonl"] == results["parquet"]
 
@@ -464,9 +473,21 @@ def test_a_row_without_the_column_is_an_error_row(provider: Simulator, tmp_path:
     ended = cli.run("run", "a.jsonl", *ASK, *at(provider), "--ordered")
     assert ended.status == 1
     errors = [row["error"] for row in ended.rows]
-    assert errors[0] is errors[3] is None
+    assert errors[0] is None
     assert "has no column 'text'" in errors[1]
     assert "has no column 'text'" in errors[2]
+    assert errors[3].startswith("item: Every column that the prompt names is empty")
+
+
+def test_a_row_with_nothing_in_it_is_not_asked_about(provider: Simulator, tmp_path: Path) -> None:
+    """Where all columns of the template are empty there is nothing to ask: an error row, and no call."""
+    cli = Cli(tmp_path)
+    cli.file("a.csv", "id,text,note\n1,empty 1,\n2,,\n3,,empty 3\n")
+    before = calls(provider)
+    ended = cli.run("run", "a.csv", "--ask", "{text}{note}", *at(provider), "--ordered")
+    assert ended.status == 1
+    assert [row["error"] is None for row in ended.rows] == [True, False, True]
+    assert calls(provider) - before == 2
 
 
 def test_ordered_answers_on_standard_output(tmp_path: Path) -> None:
@@ -590,6 +611,23 @@ def test_a_reader_that_leaves(reader: str, provider: Simulator, tmp_path: Path) 
         assert ended.sentences == []
     again = fine(cli.run("run", "a.csv", *ASK, "--model", "openai:m", "--base-url", provider.url))
     assert len(again.rows) == 500
+
+
+def test_streams_that_are_closed_or_full(provider: Simulator, tmp_path: Path) -> None:
+    """Standard output that is full is told in a sentence; streams closed from outside are done without."""
+    cli = Cli(tmp_path)
+    cli.table("a.csv", ["streams 1", "streams 2"])
+    run = f"headrace run a.csv --ask '{{text}}' --model openai:m --base-url {provider.url}"
+    for line in (run, "headrace runs list", "headrace runs export a", "headrace --version"):
+        full = cli.shell(f"{line} > /dev/full")
+        assert (full.status, len(full.sentences)) == (2, 1), full
+        assert "Standard output could not be written: No space left on device" in full.sentences[0]
+        assert "Traceback" not in full.err
+        assert cli.shell(f"{line} >&-").status == 0
+        assert cli.shell(f"{line} >&- 2>&-").status == 0
+    assert cli.shell(f"{run} 2>&-").status == 0
+    closed = cli.shell("headrace run - --ask '{text}' --model sim: <&-")
+    assert "Standard input cannot be read" in the_sentence(closed)
 
 
 def test_a_log_that_nobody_reads(provider: Simulator, tmp_path: Path) -> None:

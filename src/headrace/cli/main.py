@@ -14,14 +14,20 @@ from headrace.report.text import one_line
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 all items ok, 1 some failed, 2 bad usage or input, 3 stopped early, 130 interrupted."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by whoever started us: it leads nowhere
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
     try:
         try:
             return _commanded(argv)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read it has left; the interpreter's own last flush must find a reader
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:  # of standard output: all else is told by whoever meets it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's own last flush
+        if isinstance(error, BrokenPipeError):  # whoever read it has left
+            return 0
+        print(f"headrace: Standard output could not be written: {error.strerror}. Write elsewhere.", file=sys.stderr)
+        return 2
 
 
 def _commanded(argv: Sequence[str] | None) -> int:
@@ -42,8 +48,8 @@ def _commanded(argv: Sequence[str] | None) -> int:
         if args.debug:
             traceback.print_exc()
         print(
-            f"headrace: this should not happen ({type(error).__name__}: {error}). What was answered is in the store. "
-            "Please report it with what --debug shows.",
+            f"headrace: this should not happen ({type(error).__name__}: {one_line(str(error))}). What was answered is in "
+            "the store. Please report it with what --debug shows.",
             file=sys.stderr,
         )
         return 3

@@ -22,7 +22,6 @@ _Written = asyncio.Future[bool]
 class Pipe:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._file = sys.stdout.fileno()
         self._batches: SimpleQueue[tuple[list[Outcome], asyncio.AbstractEventLoop, _Written]] = SimpleQueue()
         self._waiting: _Written | None = None
         # a daemon: one that waits for a reader must not keep the interpreter from its end
@@ -49,26 +48,30 @@ class Pipe:
 
     def _sent(self, batch: list[Outcome]) -> bool | Exception:
         try:
-            rest = memoryview(b"".join([jsonl_line(outcome, self._columns) for outcome in batch]))
-            while rest:
-                rest = rest[self._write(rest) :]
+            send(batch, self._columns)
         except BrokenPipeError:
             return False
-        except OSError as error:
-            return OutputError(
-                f"Standard output could not be written: {error.strerror or error}.",
-                hint="What was answered is in the store: free space and run again, or write elsewhere with -o.",
-            )
         except Exception as error:  # noqa: BLE001 - raised again where it is waited for
             return error
         return True
 
-    def _write(self, rest: memoryview) -> int:
+
+def send(outcomes: list[Outcome], columns: Columns) -> None:
+    """Write these rows to standard output at once. Raises BrokenPipeError where nobody reads, else OutputError."""
+    file = sys.stdout.fileno()
+    rest = memoryview(b"".join([jsonl_line(outcome, columns) for outcome in outcomes]))
+    while rest:
         try:
-            return os.write(self._file, rest)
+            rest = rest[os.write(file, rest) :]
         except BlockingIOError:  # a pipe that its owner made non-blocking
-            select.select([], [self._file], [])
-            return 0
+            select.select([], [file], [])
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"Standard output could not be written: {error.strerror or error}.",
+                hint="What was answered is in the store: free space and run again, or write elsewhere with -o.",
+            ) from error
 
 
 def _settle(written: _Written, result: bool | Exception) -> None:  # noqa: FBT001 - what came of it

@@ -1,23 +1,26 @@
 """`headrace runs`: what ran, on what, how far; its answers again, and its rest."""
 
 import argparse
-import sys
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from headrace.api import write_result
 from headrace.cli.display import printable
+from headrace.cli.pipe import send
 from headrace.cli.run import add_run_arguments, execute, settings_of, wishes_of
 from headrace.cli.words import headers_of
 from headrace.core.errors import UsageError
 from headrace.core.model import Model
 from headrace.core.ports import RunInfo
 from headrace.data.columns import columns_of
-from headrace.data.sink import check_output, jsonl_line
+from headrace.data.sink import check_output
 from headrace.settings import DEFAULT_STORE
 from headrace.store.history import SqliteHistory
 from headrace.task.work import Ask
+
+_SENT_AT_ONCE = 200
 
 
 def add_arguments(words: argparse.ArgumentParser) -> None:
@@ -103,8 +106,9 @@ def _export(args: argparse.Namespace) -> int:
         _say(f"{write_result(args.output, info, history)} rows in {args.output}")
         return 0
     columns = columns_of(info.spec.get("fields"), info.spec.get("schema"))
-    for outcome in history.scan(info.id):
-        sys.stdout.buffer.write(jsonl_line(outcome, columns))
+    outcomes = history.scan(info.id)
+    while batch := list(islice(outcomes, _SENT_AT_ONCE)):
+        send(batch, columns)
     return 0
 
 
