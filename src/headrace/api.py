@@ -1,10 +1,11 @@
 """The face for Python: run work over items, and read what came of it."""
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,7 +127,7 @@ async def stream(
     fresh: bool = False,
     retry_failed: bool = True,
     on_event: Callable[[Event], None] | None = None,
-) -> AsyncIterator[Outcome]:
+) -> AsyncGenerator[Outcome]:
     """Each item's outcome as it completes, or with `ordered` in the order of the source. Every outcome that is handed
     out is already in the store. Reading slowly slows the run; leaving the loop ends it, and a rerun continues.
 
@@ -174,21 +175,32 @@ def run_sync(main: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return _run(main)
-    result: list[T] = []
-    error: list[BaseException] = []
+    done: concurrent.futures.Future[T] = concurrent.futures.Future()
+    task: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def cancellable() -> T:
+        current = asyncio.current_task()
+        if current is not None:
+            task.append((asyncio.get_running_loop(), current))
+        return await main
 
     def work() -> None:
         try:
-            result.append(_run(main))
-        except BaseException as raised:  # noqa: BLE001 - raised again below, in the caller's thread
-            error.append(raised)
+            done.set_result(_run(cancellable()))
+        except BaseException as raised:  # noqa: BLE001 - raised again in the caller's thread
+            done.set_exception(raised)
 
     thread = threading.Thread(target=work, name="headrace-run")
     thread.start()
-    thread.join()
-    if error:
-        raise error[0]
-    return result[0]
+    try:
+        return done.result()
+    except BaseException:
+        if not done.done():  # Ctrl-C in the caller's thread: a run nobody waits for must not go on paying
+            for loop, current in task:
+                loop.call_soon_threadsafe(current.cancel)
+        raise
+    finally:
+        thread.join()
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
