@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.core.call import Call, Reply, Request
 from headrace.core.digest import canonical, digest_of, short
-from headrace.core.errors import MissingKey, UsageError
+from headrace.core.errors import HeadraceError, MissingKey, UsageError
 from headrace.core.event import Event
 from headrace.core.model import Model
 from headrace.core.ports import RunInfo, Source, Store, Task
@@ -85,7 +85,11 @@ def assemble(
     )  # fmt: skip
 
     def restore(value: Any) -> Any:
-        return task.value(Reply(value if isinstance(work, Ask) and work.returns is None else canonical(value).decode()))
+        text = value if isinstance(work, Ask) and work.returns is None else canonical(value).decode()
+        try:
+            return task.value(Reply(text))
+        except HeadraceError:  # a type that does not read what it writes: then the value is what was written
+            return value
 
     return Assembled(runner, opened, source, schema, restore, close)
 
@@ -109,7 +113,7 @@ def _worked(
         task, template, returns = _asked(work, endpoint)
         if source.fields is not None:
             template.check(source.fields)
-        return endpoint, task, _ask_spec(work, returns), returns.schema if returns else None
+        return endpoint, task, _ask_spec(work, returns, endpoint), returns.schema if returns else None
     function = work if isinstance(work, Map) else Map(work)
     if not callable(function.function):
         raise UsageError(
@@ -133,14 +137,22 @@ def _asked(work: Ask, endpoint: Endpoint) -> tuple[AskTask, Template, Returns | 
     return task, template, returns
 
 
-def _ask_spec(work: Ask, returns: Returns | None) -> dict[str, Any]:
-    model = _model(work.model)
+def _ask_spec(work: Ask, returns: Returns | None, endpoint: Endpoint) -> dict[str, Any]:
+    """With what was found in the environment, so that resuming the run asks the same endpoint."""
+    plain = work.returns is None or isinstance(work.returns, str | Mapping)
     return {
         "work": "ask", "prompt": work.prompt, "system": work.system,
-        "returns": work.returns if isinstance(work.returns, str) else returns.schema if returns else None,
-        "schema": returns.schema if returns else None, "model": model.spec, "base_url": model.base_url,
+        "returns": work.returns if plain else _import_path(work.returns), "typed": not plain,
+        "schema": returns.schema if returns else None, "model": _model(work.model).spec,
+        "base_url": endpoint.identity[1] or None,
         "temperature": work.temperature, "max_tokens": work.max_tokens, "params": dict(work.params),
     }  # fmt: skip
+
+
+def _import_path(kind: Any) -> str | None:
+    """`module:Name` where another process can import the type from there; only the type itself can check its values."""
+    module, name = getattr(kind, "__module__", "__main__"), getattr(kind, "__qualname__", "")
+    return f"{module}:{name}" if name.isidentifier() and module != "__main__" else None
 
 
 def _of_source(items: Any, source: Source, settings: Settings) -> dict[str, Any]:
@@ -156,7 +168,7 @@ def _info(task: Task, source: Source, settings: Settings, spec: dict[str, Any]) 
     """A run is its task, its source's name and its store."""
     identity = source.name or f"unnamed {secrets.token_hex(8)}"
     run = short(digest_of({"task": task.digest.hex(), "source": identity}))
-    name = settings.name or f"{Path(source.name.partition('#')[0]).stem or 'run'}-{run[:6]}"
+    name = settings.name or f"{Path(source.name.removesuffix(f'#first={settings.first}')).stem or 'run'}-{run[:6]}"
     return RunInfo(id=run, name=name, source=source.name, spec=spec)
 
 

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.call import Reply, Request
-from headrace.core.errors import Credentials, HeadraceError, InputError, Rejected, Throttled, Transient, Unreachable
+from headrace.core.errors import (
+    AnswerError,
+    Credentials,
+    HeadraceError,
+    InputError,
+    Rejected,
+    Throttled,
+    Transient,
+    Unreachable,
+)
 from headrace.core.event import CallEnded, CallStarted, Event, Held, Settled
 from headrace.core.item import Item
 from headrace.sim.loop import run
@@ -451,7 +460,7 @@ def test_repeated_keys_are_error_outcomes() -> None:
 
 
 def test_a_source_that_breaks_loses_nothing_paid_for() -> None:
-    """A bad row in the middle ends the run with its error, after what was in flight is stored."""
+    """A bad row in the middle ends the run with its error at once; what was in flight is finished and stored."""
 
     class Broken(Rows):
         async def __aiter__(self) -> Any:
@@ -466,7 +475,7 @@ def test_a_source_that_breaks_loses_nothing_paid_for() -> None:
             await collect(runner(provider, Broken([f"t{n}" for n in range(100)]), MemoryStore(memory)))
 
     run(main())
-    assert len(stored(memory)) == 50 == sum(provider.paid.values())
+    assert 0 < len(stored(memory)) == sum(provider.paid.values()) <= 50
 
 
 def test_a_rejected_answer_is_kept_as_evidence_and_not_served() -> None:
@@ -496,9 +505,91 @@ class _Refusing:
         self.digest, self.request, self.reusable = task.digest, task.request, True
 
     def value(self, reply: Reply) -> Any:
-        from headrace.core.errors import AnswerError
-
         raise AnswerError("does not fit", raw=reply.text)
+
+
+def test_a_rerun_is_not_stopped_by_the_one_item_that_never_ends() -> None:
+    """G11 is about a fault of the whole: where the rest comes from the store, a hanging item fails by itself."""
+    memory = Memory()
+
+    async def call(request: Request) -> Reply:
+        if request.messages[-1].content == "t7":
+            await asyncio.Event().wait()
+        return Reply("ok")
+
+    async def main() -> Any:
+        made = runner(call, Rows([f"t{n}" for n in range(20)]), MemoryStore(memory), timeout_s=10)
+        return made, await collect(made)
+
+    for _ in range(2):
+        made, outcomes = run(main())
+        assert (made.info.status, made.error, len(outcomes)) == ("finished", None, 20)
+        assert [outcome.error.kind for outcome in outcomes if not outcome.ok] == ["timeout"]
+
+
+def test_an_answer_that_is_no_longer_accepted_is_asked_again() -> None:
+    """A type that became stricter makes its old answers evidence: never served, never a failure for ever."""
+    memory, provider = Memory(), Provider()
+    task = AskTask(Template("{text}"), endpoint=("test", ""), model="m")
+    run(collect(runner(provider, Rows(["a", "b"]), MemoryStore(memory), task=task)))
+    strict = _Stricter(task)
+    for expected in (2, 2):
+        outcomes = run(collect(runner(provider, Rows(["a", "b"]), MemoryStore(memory), task=strict)))
+        assert all(outcome.ok for outcome in outcomes)
+        assert provider.paid["a"] == expected
+        assert provider.paid["b"] == 1
+    assert len(memory.evidence) == 1
+
+
+class _Stricter:
+    """Refuses the first answer about `a`."""
+
+    def __init__(self, task: AskTask) -> None:
+        self.digest, self.request, self.reusable = task.digest, task.request, True
+        self._refused = False
+
+    def value(self, reply: Reply) -> Any:
+        if reply.text == "ok a" and not self._refused:
+            self._refused = True
+            raise AnswerError("no longer accepted", raw=reply.text)
+        return reply.text
+
+
+def test_a_value_that_cannot_be_stored_fails_its_item_alone() -> None:
+    """What has no JSON form is a failure of that item, from a call and from the store."""
+    memory, provider = Memory(), Provider()
+
+    class Odd(_Stricter):
+        def value(self, reply: Reply) -> Any:
+            return object() if reply.text == "ok b" else reply.text
+
+    task = Odd(AskTask(Template("{text}"), endpoint=("test", ""), model="m"))
+    for _ in range(2):
+        outcomes = run(collect(runner(provider, Rows(["a", "b", "c"]), MemoryStore(memory), task=task)))
+        assert {outcome.position for outcome in outcomes if not outcome.ok} == {1}
+        assert len(stored(memory)) == 3
+
+
+def test_an_ordered_rerun_reads_ahead_by_a_bound() -> None:
+    """G5: a new slow first row holds back the order, and with it the reading, also of what the store has."""
+    memory = Memory()
+    rows = [f"t{n}" for n in range(20_000)]
+    run(collect(runner(Provider(mean_s=0), Rows(rows, batch=250), MemoryStore(memory), concurrency=200)))
+    again = Rows(["new", *rows[1:]], batch=250)
+
+    async def main() -> None:
+        slow = runner(_slow_first, again, MemoryStore(memory), ordered=True, timeout_s=10_000)
+        async with aclosing(slow.outcomes()) as batches:
+            async for batch in batches:
+                assert batch[0].position == 0
+                break
+
+    async def _slow_first(_request: Request) -> Reply:
+        await asyncio.sleep(1000)
+        assert again.given < 3000
+        return Reply("ok")
+
+    run(main())
 
 
 def test_events_tell_the_whole_story() -> None:

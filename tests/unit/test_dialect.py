@@ -52,6 +52,25 @@ def test_a_reply_keeps_what_the_provider_tells() -> None:
     assert decode(200, {}, bare) == Reply("x")
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        [],
+        {"prompt_tokens": "many", "completion_tokens": -1},
+        {"prompt_tokens": 2**63, "prompt_tokens_details": 3},
+    ],
+)
+def test_an_answer_is_not_lost_over_how_it_is_counted(usage: Any) -> None:
+    """Odd usage is unknown usage; fractions are cut; text may come in parts."""
+    choices = [
+        {"message": {"content": [{"type": "text", "text": "h"}, {"type": "x"}, {"text": "i"}]}, "finish_reason": "stop"}
+    ]
+    assert decode(200, {}, msgspec.json.encode({"choices": choices, "usage": usage, "model": 7})) == Reply("hi")
+    fraction = msgspec.json.encode({"choices": choices, "usage": {"prompt_tokens": 1.5}})
+    assert decode(200, {}, fraction).input_tokens == 1
+
+
 def error(message: str = "m", **fields: Any) -> bytes:
     return msgspec.json.encode({"error": {"message": message, "param": None, **fields}})
 

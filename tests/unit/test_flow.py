@@ -122,11 +122,38 @@ def test_other_verdicts_are_never_retried(verdict: Verdict) -> None:
     assert pause_s(verdict, failures=0) is None
 
 
+def fails(patience: FirstSuccess, at_s: float, *, of_endpoint: bool = True) -> bool:
+    """A call that ends at once, as a failure."""
+    patience.began()
+    patience.ended(at_s)
+    return patience.failure(at_s, of_endpoint=of_endpoint)
+
+
 def test_patience_counts_from_the_first_failure() -> None:
     """Thirty seconds of failures are too many, unless a success came before."""
     patience = FirstSuccess(30)
-    assert not patience.failure(100)
-    assert not patience.failure(129.9)
-    assert patience.failure(130)
+    assert not fails(patience, 100)
+    assert not fails(patience, 129.9)
+    assert fails(patience, 130)
     patience.success()
-    assert not patience.failure(1000)
+    assert not fails(patience, 1000)
+
+
+def test_patience_waits_for_calls_that_may_still_succeed() -> None:
+    """A call that began before the first failure keeps the verdict open until it ends."""
+    patience = FirstSuccess(30)
+    patience.began()
+    assert not fails(patience, 100)
+    assert not fails(patience, 140)
+    patience.ended(95)
+    assert fails(patience, 141)
+
+
+def test_after_answers_from_the_store_only_the_endpoint_can_be_at_fault() -> None:
+    """Such a request has worked once: an item that never will fails by itself."""
+    patience = FirstSuccess(30)
+    patience.served()
+    assert not fails(patience, 100, of_endpoint=False)
+    assert not fails(patience, 200, of_endpoint=False)
+    assert not fails(patience, 210)
+    assert fails(patience, 240)

@@ -171,6 +171,7 @@ async def _execute(made: Assembled, settings: Settings, wishes: Wishes, tally: T
         snapshot = tally.snapshot(loop.time())
         if snapshot.run:  # a run that could not begin has nothing to sum up
             display.finish(snapshot)
+        _on_interrupt(loop, None)  # Ctrl-C ends the writing of results as it ends anything
     info = made.runner.info
     if made.runner.error is not None:
         raise made.runner.error
@@ -183,7 +184,7 @@ async def _execute(made: Assembled, settings: Settings, wishes: Wishes, tally: T
 
 def _on_interrupt(loop: asyncio.AbstractEventLoop, do: Callable[[], None] | None) -> None:
     """What Ctrl-C and a polite kill do; None gives them back their usual meaning."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         with suppress(NotImplementedError):  # Windows
             if do is None:
                 loop.remove_signal_handler(number)

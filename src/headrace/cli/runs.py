@@ -10,7 +10,7 @@ from headrace.api import write_result
 from headrace.cli.display import printable
 from headrace.cli.pipe import send
 from headrace.cli.run import add_run_arguments, execute, settings_of, wishes_of
-from headrace.cli.words import headers_of
+from headrace.cli.words import headers_of, returns_of
 from headrace.core.errors import UsageError
 from headrace.core.model import Model
 from headrace.core.ports import RunInfo
@@ -124,8 +124,13 @@ def _resume(args: argparse.Namespace) -> int:
             f"The source of the run {info.name} cannot be read again.",
             hint="Run the same command over the same rows again.",
         )
+    if spec["typed"] and not spec["returns"]:
+        raise UsageError(
+            f"The answers of the run {info.name} have a Python type that only its program has.",
+            hint="Run that program again.",
+        )
     work = Ask(
-        spec["prompt"], system=spec["system"], returns=spec["returns"], temperature=spec["temperature"],
+        spec["prompt"], system=spec["system"], returns=returns_of(spec["returns"]) if spec["typed"] else spec["returns"], temperature=spec["temperature"],
         model=Model(spec["model"], base_url=spec["base_url"], headers=headers_of(args.header)),
         max_tokens=spec["max_tokens"], params=spec["params"],
     )  # fmt: skip

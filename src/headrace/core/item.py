@@ -56,4 +56,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def failure_of(error: HeadraceError) -> Failure:
     raw = error.raw if isinstance(error, AnswerError) else ""
-    return Failure(error.kind, error.message, error.hint, raw)
+    return Failure(error.kind, _unicode(error.message), _unicode(error.hint), _unicode(raw))
+
+
+def _unicode(text: str) -> str:
+    """Messages quote odd things, such as file names that are no Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -36,6 +36,14 @@ class Model(msgspec.Struct, frozen=True):
             )
         if scheme == "openai" and not name:
             raise UsageError("The model openai: has no name.", hint="Write openai:NAME, for example openai:gpt-5-nano.")
+        if scheme != "openai" and (self.base_url or self.headers):
+            raise UsageError(
+                f"The model {scheme} has no address and takes no headers.",
+                hint="Leave --base-url and --header out, or write openai:NAME for a server of your own.",
+            )
+        for name, value in self.headers.items():
+            if not name.isascii() or any(ord(sign) < 32 or ord(sign) == 127 for sign in name + value):
+                raise UsageError(f"The header {name!r} holds a control character.", hint="Give it in one line of text.")
         if self.base_url is not None and "@" in self.base_url:
             raise UsageError(
                 "The base URL holds a user name or password.",
@@ -64,6 +72,8 @@ class Model(msgspec.Struct, frozen=True):
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # UnicodeError is one
         return False
+    plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    return plain and not parts.query and not parts.fragment

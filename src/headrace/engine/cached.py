@@ -40,11 +40,11 @@ class Cached:
     async def known(self, requests: Sequence[Request]) -> dict[Digest, Reply]:
         """The answers that the store already has; the rest is claimed, so that its calls need not wait for that."""
         wanted = list({request.digest for request in requests if request.digest not in self._flying})
-        found = await self._store.find(wanted, since=self._since)
+        found = self._accepted(await self._store.find(wanted, since=self._since))
         missing = [digest for digest in wanted if digest not in found and digest not in self._flying]
         if missing:
             claimed = await self._store.claim(missing, since=self._since)
-            found.update((digest, reply) for digest, reply in claimed.items() if reply is not None)
+            found.update(self._accepted({d: reply for d, reply in claimed.items() if reply is not None}))
             self._ours.update(digest for digest in missing if digest not in claimed)
         return found
 
@@ -85,9 +85,10 @@ class Cached:
         self._ours.discard(digest)
         while not ours and digest in (found := await self._store.claim([digest], since=self._since)):
             answered = found[digest]
-            if answered is not None:
-                return valued(self._value, answered)
-            await self._pause(POLL_S)
+            if answered is None:
+                await self._pause(POLL_S)
+            elif digest in (accepted := self._accepted({digest: answered})):
+                return accepted[digest]
         try:
             reply = await call(request)
         except BaseException:
@@ -101,6 +102,16 @@ class Cached:
             raise
         self._store.post([Answered(digest, reply)])
         return answer
+
+    def _accepted(self, found: dict[Digest, Reply]) -> dict[Digest, Reply]:
+        """With their values. What the task no longer accepts, because its type has changed, is evidence from now on."""
+        accepted: dict[Digest, Reply] = {}
+        for digest, reply in found.items():
+            try:
+                accepted[digest] = valued(self._value, reply)
+            except HeadraceError as error:
+                self._store.post([Rejected(digest, reply, error.message)])
+        return accepted
 
 
 def valued(value: Callable[[Reply], Any], reply: Reply) -> Reply:

@@ -10,8 +10,8 @@ from contextlib import aclosing, suppress
 import msgspec
 
 from headrace.core.call import Call
-from headrace.core.errors import HeadraceError, RunIsLive, Stopped, SystemicFailure
-from headrace.core.event import CallEnded, Event, RunEnded, RunStarted, Settled, Stopping
+from headrace.core.errors import HeadraceError, Overloaded, RunIsLive, Stopped, SystemicFailure, Throttled, Unreachable
+from headrace.core.event import CallEnded, CallStarted, Event, RunEnded, RunStarted, Settled, Stopping
 from headrace.core.item import Outcome
 from headrace.core.ports import RunInfo, Source, Store, Task
 from headrace.engine.cached import Cached
@@ -22,6 +22,7 @@ from headrace.flow.patience import FirstSuccess
 from headrace.flow.retry import Retry
 
 INTERRUPTED = "interrupted"
+_OF_ENDPOINT = frozenset({Unreachable.kind, Throttled.kind, Overloaded.kind})
 _READ_AHEAD = 256
 _REORDER = 4
 _LIVE_S, _LIVE_POLL_S = 1.0, 0.05
@@ -130,19 +131,25 @@ class Runner:
     def _emit(self, event: Event) -> None:
         if isinstance(event, Settled):
             self._learn(event)
-        elif isinstance(event, CallEnded) and event.error and event.error != "cancelled":
-            self._failed_at(event.at_s, event.message)
+        elif isinstance(event, CallStarted):
+            self._first_success.began()
+        elif isinstance(event, CallEnded):
+            self._first_success.ended(event.at_s - event.seconds)
+            if event.error and event.error != "cancelled":
+                self._failed_at(event.at_s, event.message, of_endpoint=event.error in _OF_ENDPOINT)
         self._tell(event)
 
     def _learn(self, event: Settled) -> None:
         for outcome in event.outcomes:
-            if outcome.error is not None:
-                self._failed_at(event.at_s, outcome.error.message)
-            elif not outcome.cached:
+            if outcome.ok and outcome.cached:
+                self._first_success.served()
+            elif outcome.ok:
                 self._first_success.success()
+            elif outcome.error is not None and outcome.attempts and not outcome.cached:
+                self._failed_at(event.at_s, outcome.error.message, of_endpoint=False)
 
-    def _failed_at(self, at_s: float, what: str) -> None:
-        if self._first_success.failure(at_s):
+    def _failed_at(self, at_s: float, what: str, *, of_endpoint: bool) -> None:
+        if self._first_success.failure(at_s, of_endpoint=of_endpoint):
             self._fatal(
                 SystemicFailure(
                     f"Nothing but failures for {self._first_success.patience_s:.0f} s. The last: {what}",
@@ -167,6 +174,8 @@ class Runner:
     async def _close(self, stage: Stage) -> None:
         self._governor.close("The run has ended.")
         done = stage.exhausted and not stage.unsettled
+        if done:
+            self.error = None  # whatever it was, it cost no item
         status = "finished" if done else "interrupted" if self._stop_reason == INTERRUPTED else "stopped"
         self.info = msgspec.structs.replace(
             self.info, status=status, reason="" if done else self._stop_reason, ended_at=time.time(),

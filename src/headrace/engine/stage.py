@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from headrace.core.call import Call, Reply, Request
-from headrace.core.errors import FunctionError, HeadraceError, OutputError, RepeatedKey, StoreError, Verdict
+from headrace.core.errors import HeadraceError, InputError, OutputError, RepeatedKey, StoreError, Verdict
 from headrace.core.event import Event, ItemsRead, Settled, SourceRead
-from headrace.core.item import Item, Outcome, failure_of
+from headrace.core.item import Failure, Item, Outcome, failure_of
 from headrace.core.ports import Done, Source, Store, Task
 from headrace.engine.cached import Cached, valued
 
@@ -129,6 +129,7 @@ class Stage:
                 raise  # not only the reading was
         except Exception as raised:  # noqa: BLE001 - handed to the consumer, after what is in flight
             error = raised
+            self._fatal(raised if isinstance(raised, HeadraceError) else InputError(f"The source broke: {raised!r}"))
         self._reading = None
         await _close(batches)
         while self._tasks:
@@ -136,6 +137,8 @@ class Stage:
         await self._out.put(error or _END)
 
     async def _take(self, items: list[Item]) -> None:
+        if self._order is not None:
+            await self._order.room_for(items[0].position)
         items, outcomes = await self._sorted_out(items)
         asked: list[tuple[Item, Request]] = []
         for item in items:
@@ -146,7 +149,7 @@ class Stage:
                     raise
                 outcomes.append(self._failed(item, error))
         known = await self._cached.known([request for _, request in asked]) if self._cached and asked else {}
-        outcomes += [self._served(item, known[request.digest]) for item, request in asked if request.digest in known]
+        outcomes += [self._ended(item, known[request.digest]) for item, request in asked if request.digest in known]
         if outcomes:
             await self._batches.acquire()
             self._begin(self._hand_on(outcomes))
@@ -156,8 +159,6 @@ class Stage:
 
     async def _asked(self, item: Item, request: Request) -> bool:
         """Begin the item's call once there is a place for it; False where the run stops first."""
-        if self._order is not None:
-            await self._order.room_for(item.position)
         await self._places.acquire()
         if self._stopping:
             self._places.release()
@@ -173,10 +174,11 @@ class Stage:
     async def _hand_on(self, outcomes: list[Outcome]) -> None:
         """A batch that took no call, while the next one is read."""
         try:
-            await self._settle(outcomes)
-            await self._out.put(outcomes)
+            await self._out.put(await self._settle(outcomes))
         except StoreError as error:
             self._fatal(error)
+        except Exception as error:  # noqa: BLE001 - as in _ask
+            await self._out.put(error)
         finally:
             self._batches.release()
 
@@ -209,8 +211,7 @@ class Stage:
         try:
             outcome = await self._answer(item, request)
             if outcome is not None:
-                await self._settle([outcome])
-                await self._out.put([outcome])
+                await self._out.put(await self._settle([outcome]))
         except (StoreError, OutputError) as error:
             self._fatal(error)
         except Exception as error:  # noqa: BLE001 - a fault of ours: it must end the run aloud, not be lost with its task
@@ -230,24 +231,12 @@ class Stage:
                 self._fatal(error)
                 return None
             return None if error.verdict is Verdict.LEAVE_PENDING else self._failed(item, error)
-        except asyncio.CancelledError:
-            if self._cancelled():
-                raise
-            return self._failed(
-                item, FunctionError("The function cancelled itself.", hint="Let it raise what went wrong.")
-            )
 
     @staticmethod
     def _cancelled() -> bool:
         """Whether this task was told to end; what it awaits can be cancelled without that."""
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
-
-    def _served(self, item: Item, reply: Reply) -> Outcome:
-        try:
-            return self._ended(item, valued(self._task.value, reply))
-        except HeadraceError as error:
-            return self._failed(item, error)
 
     def _ended(self, item: Item, reply: Reply) -> Outcome:
         return Outcome(
@@ -264,12 +253,26 @@ class Stage:
             input_tokens=paid.input_tokens if paid else None, output_tokens=paid.output_tokens if paid else None,
         )  # fmt: skip
 
-    async def _settle(self, outcomes: list[Outcome]) -> None:
-        await self._store.commit([Done(self._run, outcome) for outcome in outcomes])
+    async def _settle(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Make them durable; one whose value the store cannot hold becomes a failure."""
+        try:
+            await self._store.commit([Done(self._run, outcome) for outcome in outcomes])
+        except (TypeError, ValueError, RecursionError) as error:
+            if len(outcomes) > 1:
+                return [settled for outcome in outcomes for settled in await self._settle([outcome])]
+            if not outcomes[0].ok:
+                raise
+            return await self._settle([_unstorable(outcomes[0], error)])
         self.settled += len(outcomes)
         if self._open_keys:
             self._open_keys.difference_update([outcome.key for outcome in outcomes])
         self._emit(Settled(_now(), tuple(outcomes)))
+        return outcomes
+
+
+def _unstorable(outcome: Outcome, error: Exception) -> Outcome:
+    failure = Failure("answer", f"The value has no JSON form ({error}).", "Use a type whose values JSON can hold.")
+    return msgspec.structs.replace(outcome, value=None, error=failure)
 
 
 class _Order:

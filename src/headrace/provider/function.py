@@ -3,6 +3,7 @@
 Its result must have a JSON form, because an outcome is stored before it is delivered.
 """
 
+import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +13,7 @@ import msgspec
 
 from headrace.core.call import Call, Reply, Request
 from headrace.core.errors import FunctionError, HeadraceError, Transient
+from headrace.core.jsonform import json_form
 from headrace.provider.threads import Threads
 from headrace.provider.verdict import error_of
 
@@ -36,6 +38,11 @@ def _on_loop(function: Function) -> Callable[[Any], Awaitable[Reply]]:
     async def run(item: Any) -> Reply:
         try:
             result = await function(item)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise FunctionError("The function cancelled itself.", hint="Let it raise what went wrong.") from None
         except Exception as error:
             raise _ours(error) from error
         return _reply(result)
@@ -56,19 +63,12 @@ def _in_thread(function: Function, threads: Threads) -> Callable[[Any], Awaitabl
 
 def _reply(result: Any) -> Reply:
     try:
-        return Reply(msgspec.json.encode(result, enc_hook=_json_form).decode())
+        return Reply(msgspec.json.encode(result, enc_hook=json_form).decode())
     except (TypeError, ValueError, RecursionError) as error:
         raise FunctionError(
             f"The function returned {type(result).__name__}, which has no JSON form ({error}).",
             hint="Return text, numbers, lists, dicts, dataclasses or Pydantic models: outcomes are stored before they are delivered.",
         ) from error
-
-
-def _json_form(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise TypeError(f"no JSON form for {type(value).__name__}")
-    return dump(mode="json", by_alias=True)
 
 
 def _ours(error: Exception) -> HeadraceError:

@@ -25,18 +25,9 @@ _FINISH: dict[str, Finish] = {
 }  # fmt: skip
 
 
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-
-
 class _Message(msgspec.Struct):
-    content: str | None = None
+    content: str | list[Any] | None = None
+    """Text, or parts with a text each."""
     refusal: str | None = None
 
 
@@ -47,10 +38,12 @@ class _Choice(msgspec.Struct):
 
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
-    model: str | None = None
-    usage: _Usage | None = None
+    model: Any = None
+    usage: Any = None
+    """Read leniently: an answer that was paid for is not lost over how it is counted."""
 
 
+_MOST_TOKENS = 2**53
 _decoder = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
 
@@ -84,16 +77,30 @@ def decode(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         finish = "refusal"
     if finish == "error":
         raise Transient("The provider broke the answer off with an error.", hint="Run again.")
-    usage = completion.usage or _Usage()
-    details = usage.prompt_tokens_details
+    usage = completion.usage
     return Reply(
-        choice.message.refusal or choice.message.content or "",
+        choice.message.refusal or _text(choice.message.content),
         finish=finish,
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
-        cached_tokens=details.cached_tokens if details else None,
-        model=completion.model,
+        input_tokens=_count(usage, "prompt_tokens"),
+        output_tokens=_count(usage, "completion_tokens"),
+        cached_tokens=_count(_entry(usage, "prompt_tokens_details"), "cached_tokens"),
+        model=completion.model if isinstance(completion.model, str) else None,
     )
+
+
+def _text(content: str | list[Any] | None) -> str:
+    if isinstance(content, list):
+        return "".join(text for part in content if isinstance(text := _entry(part, "text"), str))
+    return content or ""
+
+
+def _count(usage: Any, name: str) -> int | None:
+    count = _entry(usage, name)
+    return int(count) if isinstance(count, int | float) and 0 <= count < _MOST_TOKENS else None
+
+
+def _entry(mapping: Any, name: str) -> Any:
+    return mapping.get(name) if isinstance(mapping, dict) else None
 
 
 def _no_completion(headers: Mapping[str, str], body: bytes) -> Exception:

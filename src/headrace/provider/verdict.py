@@ -56,7 +56,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, now_wall_s: f
         return Filtered(
             message, hint="The provider's content filter stopped it; asking again will not help.", status=status
         )
-    if status in (429, 503, 498, 529):
+    if status == 429 or status in _OVERLOADED:
         hint_s = retry_after_s(headers, said, now_wall_s)
         if hint_s is not None and hint_s > LONGEST_WAIT_S:
             return QuotaExhausted(

@@ -134,6 +134,7 @@ class MemoryStore:
                 memory.answers[record.digest] = (time.time(), record.reply)
             elif isinstance(record, Rejected):
                 memory.evidence.append((record.digest, record.reply, record.reason))
+                memory.answers.pop(record.digest, None)
             if memory.claims.get(record.digest) == self._owner:
                 del memory.claims[record.digest]
 

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +41,10 @@ class _Write(msgspec.Struct, frozen=True):
 class _Claim(msgspec.Struct, frozen=True):
     digests: list[Digest]
     since: float
+
+
+class _Farewell(msgspec.Struct, frozen=True):
+    """All claims are given back."""
 
 
 class SqliteStore:
@@ -96,13 +101,15 @@ class SqliteStore:
         self._numbers.pop(info.id, None)
 
     async def close(self) -> None:
-        await self._writer.close()
-        self._reader.shutdown(wait=True)
-        self._reads.close()
-        self._connection.execute(tables.RELEASE_ALL, (self._owner.id,))
-        self._connection.execute("PRAGMA optimize")
-        self._connection.close()
-        self._owner.close()
+        try:
+            with suppress(StoreError):  # who asked for something has heard of it; claims die with their owner anyway
+                await self._writer.write(_Farewell())
+            await self._writer.close()
+            await asyncio.to_thread(self._reader.shutdown)
+        finally:
+            self._reads.close()
+            self._connection.close()
+            self._owner.close()
 
     async def _read(self, read: Callable[[], T]) -> T:
         try:
@@ -132,6 +139,9 @@ class SqliteStore:
 
     def _apply(self, connection: sqlite3.Connection, jobs: Sequence[Any]) -> list[Any]:
         writes = [job for job in jobs if isinstance(job, _Write)]
+        rejected = [row[0] for write in writes for row in write.evidence]
+        for chunk in _chunks(rejected):
+            connection.execute(tables.forget_answers(len(chunk)), chunk)
         _insert(connection, tables.add_answers, [row for write in writes for row in write.answers])
         _insert(connection, tables.add_evidence, [row for write in writes for row in write.evidence])
         _insert(connection, tables.add_outcomes, _last_of_each_key([row for write in writes for row in write.outcomes]))
@@ -153,6 +163,8 @@ class SqliteStore:
                 return self._open(connection, job)
             case RunInfo():
                 self._close(connection, job)
+            case _Farewell():
+                connection.execute(tables.RELEASE_ALL, (self._owner.id,))
         return None
 
     def _claimed(

@@ -4,7 +4,6 @@ Every write takes many rows in one statement: sqlite3 gives the interpreter's lo
 it back from a busy event loop is what costs.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 
 from headrace.core.call import Reply
 from headrace.core.item import Failure, Outcome
+from headrace.core.jsonform import json_form
 from headrace.core.ports import RunInfo
 
 VERSION = 1
@@ -54,7 +54,7 @@ SELECT count(*), coalesce(sum(error IS NULL), 0), coalesce(sum(attempts), 0), co
     coalesce(sum(output_tokens), 0) FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)"""
 SCAN = f"""
 SELECT {_OUTCOME} FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)
-    AND (position > ? OR position = ? AND key > ?) ORDER BY position, key LIMIT ?"""
+    AND position >= ? AND (position > ? OR key > ?) ORDER BY position, key LIMIT ?"""
 RELEASE_ALL = "DELETE FROM claims WHERE owner = ?"
 
 
@@ -73,6 +73,10 @@ def add_answers(count: int) -> str:
 
 def add_evidence(count: int) -> str:
     return f"INSERT INTO evidence (digest, {_REPLY}, at, reason) VALUES {_places(count, 10)}"
+
+
+def forget_answers(count: int) -> str:
+    return f"DELETE FROM answers WHERE digest IN {_places(1, count)}"
 
 
 def claim(count: int) -> str:
@@ -110,14 +114,7 @@ INSERT INTO outcomes (run, session, {_OUTCOME}) VALUES {_places(count, 14)}
     item = excluded.item, {kept}"""
 
 
-def _builtin(value: Any) -> Any:
-    dump: Callable[..., Any] | None = getattr(value, "model_dump", None)  # a Pydantic model
-    if dump is None:
-        raise TypeError(f"{type(value).__name__} has no JSON form")
-    return dump(mode="json", by_alias=True)
-
-
-_json = msgspec.json.Encoder(enc_hook=_builtin)
+_json = msgspec.json.Encoder(enc_hook=json_form)
 _failure = msgspec.json.Decoder(Failure)
 
 

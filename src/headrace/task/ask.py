@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.core.call import Message, Reply, Request
 from headrace.core.digest import Digest, digest_of
-from headrace.core.errors import AnswerError, Filtered, ItemError, Refusal, Truncated
+from headrace.core.errors import AnswerError, Filtered, ItemError, Refusal, Truncated, UsageError
 from headrace.core.item import Item
 from headrace.task.prompt import Template, columns_of
 from headrace.task.schema import Returns, checked
@@ -45,7 +45,12 @@ class AskTask:
             "form": REQUEST_FORM, "endpoint": endpoint, "model": model, "system": system, "params": self._params,
             "schema": self._schema, "sample": 0,
         }  # fmt: skip
-        self._prefix = digest_of(same)
+        try:
+            self._prefix = digest_of(same)
+        except TypeError as error:
+            raise UsageError(
+                f"The parameters cannot be sent ({error}).", hint="Give values that JSON can hold."
+            ) from None
         self._checked = False
         self.digest: Digest = digest_of({"task": "ask", "prefix": self._prefix.hex(), "template": template.text})
 
@@ -75,6 +80,10 @@ class AskTask:
         if reply.finish == "refusal":
             raise Refusal("The model refused to answer.", hint="What it said is kept with the item.", raw=reply.text)
         if self._returns is None:
+            if not reply.text.strip() and reply.finish == "length":
+                raise Truncated(
+                    "The maximum output was used up before the answer began.", hint="Allow more with --max-tokens."
+                )
             if not reply.text.strip():
                 raise AnswerError("The answer is empty.", hint="Ask for a longer answer, or use another model.")
             return reply.text

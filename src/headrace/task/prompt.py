@@ -33,7 +33,7 @@ class Template:
                     hint="Write {column} for a column's value, and {{ or }} for a brace of its own.",
                 )
             else:
-                self._parts += [(False, literal), (True, token[1].strip())]
+                self._parts += [(False, literal), (True, token[1])]
                 literal = ""
         self._parts.append((False, literal + text[end:]))
         self.fields = tuple(dict.fromkeys(name for is_field, name in self._parts if is_field))
@@ -49,9 +49,12 @@ class Template:
         for name in self.fields:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
+                hint = f"Did you mean {{{near[0]}}}? " if near else ""
+                if len(known) == 1 and any(sign in known[0] for sign in ";\t|"):
+                    hint = "Its columns seem to be separated by something else than commas. "
                 raise UsageError(
                     f"The prompt names {{{name}}}, and the input has no such column.",
-                    hint=(f"Did you mean {{{near[0]}}}? " if near else "") + f"There are: {_listed(known)}.",
+                    hint=f"{hint}There are: {_listed(known)}.",
                 )
 
     def is_empty(self, data: Any) -> bool:

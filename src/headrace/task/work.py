@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.core.errors import UsageError
 from headrace.core.model import Model
 
 
@@ -24,6 +25,16 @@ class Ask(msgspec.Struct, frozen=True):
     temperature: float | None = None
     max_tokens: int | None = None
     params: Mapping[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UsageError(
+                f"A maximum of {self.max_tokens} tokens leaves no room for an answer.", hint="Give 1 or more."
+            )
+        if self.temperature is not None and not 0 <= self.temperature <= 100:
+            raise UsageError(
+                f"{self.temperature} is no temperature.", hint="Give a number from 0 up, usually at most 2."
+            )
 
 
 class Map(msgspec.Struct, frozen=True):
