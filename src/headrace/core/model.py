@@ -73,7 +73,8 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         (parts.hostname or "").encode("idna")
+        port = parts.port
+        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
     except ValueError:  # UnicodeError is one
         return False
-    plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     return plain and not parts.query and not parts.fragment
