@@ -1,4 +1,5 @@
-"""What a call costs beside the bare HTTP client and the OpenAI SDK: CPU, calls/s, start to first call, memory.
+"""What a call costs beside the bare HTTP client and the OpenAI SDK: CPU, calls/s, wall time over the ideal, start to
+first call, memory.
 
     python benchmarks/overhead.py [--calls 6000] [--rows 1000000] [--quick]
 
@@ -18,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +126,19 @@ def measured(client: str, url: str, calls: int, in_flight: int) -> dict[str, flo
     return found
 
 
+@contextmanager
+def simulate(*words: str) -> Iterator[str]:
+    """The provider's base URL, while it runs."""
+    command = [sys.executable, "-m", "headrace", "simulate", "--port", "0", *words]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().removeprefix("headrace simulate: ").strip()
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def per_call(url: str, calls: int, rounds: int) -> None:
     for in_flight in (64, 1000):
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
@@ -136,6 +152,19 @@ def per_call(url: str, calls: int, rounds: int) -> None:
             cpu_ms = statistics.median(run["cpu_ms"] for run in found)
             rate = statistics.median(run["per_s"] for run in found)
             print(f"  {name:28} {cpu_ms:12.3f} {rate:9.0f} {cpu_ms / floor:8.2f}")
+
+
+def wall(rounds: int) -> None:
+    """Wall time of a whole run over the ideal, which is calls / in flight x latency; calls take 0.2 s each."""
+    print("\nwall time over the ideal, calls of 0.2 s, median of", rounds)
+    for in_flight, calls in ((10, 300), (500, 10_000)):
+        ideal_s = calls / in_flight * 0.2
+        for name in ("bare", "headrace"):
+            ratios = []
+            for _ in range(rounds):
+                with simulate("--latency", "0.2") as url:
+                    ratios.append(calls / measured(name, url, calls, in_flight)["per_s"] / ideal_s)
+            print(f"  {in_flight:4} in flight  {name:10} {statistics.median(ratios):.3f}")
 
 
 def first_call(rounds: int) -> None:
@@ -219,19 +248,9 @@ def main() -> None:
 
 def compare(args: argparse.Namespace) -> None:
     calls, rounds, rows = (1500, 1, min(args.rows, 50_000)) if args.quick else (args.calls, 3, args.rows)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "headrace.sim.command", "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-    )
-    try:
-        assert server.stdout is not None
-        url = server.stdout.readline().removeprefix("headrace simulate: ").strip()
+    with simulate() as url:
         per_call(url, calls, rounds)
-    finally:
-        server.terminate()
-        server.wait()
+    wall(rounds)
     first_call(2 * rounds + 1)
     print("\nmemory of a whole run, 64 in flight, a CSV through the simulated provider in process")
     memory([count for count in (20_000, 200_000, 1_000_000) if count <= rows] or [rows])
