@@ -51,7 +51,7 @@ class _Asked(msgspec.Struct, gc=False):
     body: bytes
     keep_alive: bool
     authorization: bytes = b""
-    refusal: wire.Refusal | None = None
+    refusal: wire.NotServed | None = None
 
 
 class Connection(asyncio.Protocol):
@@ -110,11 +110,11 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             if not self.deaf:
                 self.waiting.pop()  # the request that asked for it, which the parser gave without its body
-            self._refuse(wire.Refusal(400, "This server speaks HTTP/1.1 only and does not change protocols."))
+            self._refuse(wire.NotServed(400, "This server speaks HTTP/1.1 only and does not change protocols."))
         except httptools.HttpParserError:
-            self._refuse(wire.Refusal(400, "This is no HTTP/1.1 request."))
+            self._refuse(wire.NotServed(400, "This is no HTTP/1.1 request."))
         if self.in_head and self.head_bytes > MOST_HEAD_BYTES:
-            self._refuse(wire.Refusal(431, f"The request's head is larger than {MOST_HEAD_BYTES} bytes."))
+            self._refuse(wire.NotServed(431, f"The request's head is larger than {MOST_HEAD_BYTES} bytes."))
         self._pump()
 
     # What the parser tells.
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
             self.body.append(body)
         else:
             self.body = []
-            self._refuse(wire.Refusal(413, f"The request's body is larger than {MOST_BODY_BYTES} bytes."))
+            self._refuse(wire.NotServed(413, f"The request's body is larger than {MOST_BODY_BYTES} bytes."))
 
     def on_message_complete(self) -> None:
         if self.deaf:
@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
         if len(self.waiting) == MOST_WAITING:
             self.transport.pause_reading()
 
-    def _refuse(self, refusal: wire.Refusal) -> None:
+    def _refuse(self, refusal: wire.NotServed) -> None:
         """After what waits is answered, say why, and close; nothing further is read."""
         if not self.deaf:
             self.deaf = True
@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
                 self.keep_alive = asked.keep_alive
                 try:
                     self._begin(asked)
-                except wire.Refusal as refusal:
+                except wire.NotServed as refusal:
                     self.simulated.ledger.count(str(refusal.status))
                     self._write_refusal(refusal)
         finally:
@@ -192,7 +192,7 @@ class Connection(asyncio.Protocol):
             self._check_key(asked)
         request = wire.read(asked.body)
         if self.house.model is not None and request.model != self.house.model:
-            raise wire.Refusal(
+            raise wire.NotServed(
                 404, f"The model `{request.model}` does not exist or you do not have access to it.",
                 param="model", code="model_not_found",
             )  # fmt: skip
@@ -236,7 +236,7 @@ class Connection(asyncio.Protocol):
     def _check_key(self, asked: _Asked) -> None:
         key = self.house.api_key
         if key is not None and not hmac.compare_digest(asked.authorization, b"Bearer " + key.encode()):
-            raise wire.Refusal(401, "Incorrect API key provided.", code="invalid_api_key")
+            raise wire.NotServed(401, "Incorrect API key provided.", code="invalid_api_key")
 
     def _page(self, asked: _Asked, path: bytes, query: bytes) -> bytes:
         ledger = self.simulated.ledger
@@ -254,9 +254,9 @@ class Connection(asyncio.Protocol):
             case b"/healthz":
                 _allow(asked.method, "GET")
                 return b'{"status":"ok"}'
-        raise wire.Refusal(404, "There is no such page.", code="unknown_url")
+        raise wire.NotServed(404, "There is no such page.", code="unknown_url")
 
-    def _write_refusal(self, refusal: wire.Refusal) -> None:
+    def _write_refusal(self, refusal: wire.NotServed) -> None:
         more = "" if refusal.retry_after_s is None else f"Retry-After: {refusal.retry_after_s:g}\r\n"
         if refusal.status == 405:
             more = f"Allow: {refusal.param}\r\n"
@@ -308,6 +308,8 @@ def _allow(method: bytes, *methods: str) -> None:
         raise _not_allowed(method, ", ".join(methods))
 
 
-def _not_allowed(method: bytes, allowed: str) -> wire.Refusal:
+def _not_allowed(method: bytes, allowed: str) -> wire.NotServed:
     said = method.decode("ascii", "replace")
-    return wire.Refusal(405, f"Not allowed to {said} here; use {allowed}.", param=allowed, code="method_not_supported")
+    return wire.NotServed(
+        405, f"Not allowed to {said} here; use {allowed}.", param=allowed, code="method_not_supported"
+    )

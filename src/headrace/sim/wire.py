@@ -34,7 +34,7 @@ _ONE = (None, 1)
 _NO_DIGEST = Digest(b"")
 
 
-class Refusal(HeadraceError):
+class NotServed(HeadraceError):
     """An HTTP error in OpenAI's shape."""
 
     def __init__(
@@ -125,14 +125,14 @@ _formats: dict[bytes, _SchemaFormat] = {}
 
 
 def read(body: bytes) -> Request:
-    """The request in a body; raises Refusal with what is wrong with it."""
+    """The request in a body; raises NotServed with what is wrong with it."""
     try:
         chat: _Settings = _plain_decoder.decode(body)
         messages = chat.messages if isinstance(chat, _Plain) else ()
     except msgspec.ValidationError:
         chat, messages = _read_any(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Refusal(400, "We could not parse the JSON body of your request.") from None
+        raise NotServed(400, "We could not parse the JSON body of your request.") from None
     if not chat.model or not messages or chat.stream or chat.n not in _ONE:
         raise _lacking(chat, messages)
     params: dict[str, Any] = {}
@@ -152,32 +152,32 @@ def _read_any(body: bytes) -> tuple[_Settings, tuple[Message, ...]]:
     try:
         chat = _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise Refusal(400, f"Invalid request body: {error}.") from None
+        raise NotServed(400, f"Invalid request body: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Refusal(400, "We could not parse the JSON body of your request.") from None
+        raise NotServed(400, "We could not parse the JSON body of your request.") from None
     return chat, tuple([_message(message, position) for position, message in enumerate(chat.messages or ())])
 
 
-def _lacking(chat: _Settings, messages: tuple[Message, ...]) -> Refusal:
+def _lacking(chat: _Settings, messages: tuple[Message, ...]) -> NotServed:
     if not chat.model:
-        return Refusal(400, "You must provide a model parameter.", param="model", code="missing_required_parameter")
+        return NotServed(400, "You must provide a model parameter.", param="model", code="missing_required_parameter")
     if not messages:
-        return Refusal(400, "You must provide messages.", param="messages", code="missing_required_parameter")
+        return NotServed(400, "You must provide messages.", param="messages", code="missing_required_parameter")
     if chat.stream:
-        return Refusal(400, "The simulated provider does not stream.", param="stream", code="unsupported_value")
-    return Refusal(400, "The simulated provider gives one choice.", param="n", code="unsupported_value")
+        return NotServed(400, "The simulated provider does not stream.", param="stream", code="unsupported_value")
+    return NotServed(400, "The simulated provider gives one choice.", param="n", code="unsupported_value")
 
 
 def _at_least_one(name: str, most: int) -> int:
     if most < 1:
-        raise Refusal(400, f"{name} must be at least 1.", param=name, code="integer_below_min_value")
+        raise NotServed(400, f"{name} must be at least 1.", param=name, code="integer_below_min_value")
     return most
 
 
 def _message(message: _Message, position: int) -> Message:
     role = _ROLES.get(message.role)
     if role is None:
-        raise Refusal(
+        raise NotServed(
             400, f"Unknown role in message {position}.", param=f"messages.[{position}].role", code="invalid_value"
         )
     content = message.content
@@ -212,7 +212,7 @@ def _read_format(raw: bytes) -> _SchemaFormat:
         named = {}
     schema = named.get("schema")
     if not isinstance(schema, dict) or not named.get("name"):
-        raise Refusal(
+        raise NotServed(
             400, "Invalid response_format: type json_schema needs a name and a schema.", param="response_format"
         )
     return _SchemaFormat(schema)
@@ -247,15 +247,15 @@ _REFUSALS: tuple[tuple[type[HeadraceError], int, str, str | None], ...] = (
 """The first that fits; an error's own status goes before the one here."""
 
 
-def refusal_of(error: HeadraceError) -> Refusal:
+def refusal_of(error: HeadraceError) -> NotServed:
     """How a real provider would tell this error."""
-    if isinstance(error, Refusal):
+    if isinstance(error, NotServed):
         return error
     status, kind, code = next(
         ((status, kind, code) for type_, status, kind, code in _REFUSALS if isinstance(error, type_)),
         (500, "server_error", None),
     )
     own = error.status if isinstance(error, CallError) else None
-    refusal = Refusal(own or status, error.message, kind=kind, code=code)
+    refusal = NotServed(own or status, error.message, kind=kind, code=code)
     refusal.retry_after_s = error.retry_after_s if isinstance(error, CallError) else None
     return refusal
