@@ -202,16 +202,11 @@ async def _drain(made: Assembled, pipe: Pipe | None) -> None:
 
 def _write(info: RunInfo, settings: Settings, wishes: Wishes, snapshot: Snapshot, made: Assembled) -> None:
     history = SqliteHistory(settings.store)
+    if sys.stdout.isatty() and not (wishes.quiet and wishes.output):
+        _preview(info, history, snapshot, made, wishes)
     if wishes.output is not None:
-        rows = write_result(wishes.output, info, history)
-        _say(f"{rows} rows in {wishes.output}", wishes)
+        _say(f"{write_result(wishes.output, info, history)} rows in {wishes.output}", wishes)
     elif sys.stdout.isatty():
-        columns = columns_of(made.source.fields, made.schema)
-        head = [outcome for outcome, _ in zip(history.scan(info.id), range(_PREVIEWED), strict=False)]
-        shown: list[dict[str, Any]] = [msgspec.json.decode(jsonl_line(outcome, columns)) for outcome in head]
-        preview(terminal(sys.stdout), shown, _answers_first(made, list(shown[0]) if shown else []))
-        rows = snapshot.done
-        _say(f"The first {_PREVIEWED} of {rows:,} rows." if rows > _PREVIEWED else "", wishes)
         _say("Add -o FILE.csv to save all of them; they are in the store, so nothing is asked again.", wishes)
     if wishes.report is not None:
         from headrace.report.page import render, write  # noqa: PLC0415 - as above
@@ -219,6 +214,16 @@ def _write(info: RunInfo, settings: Settings, wishes: Wishes, snapshot: Snapshot
         counts = history.counts(info.id)
         write(wishes.report, render(info, counts, lambda: history.scan(info.id), made.schema, snapshot))
         _say(f"The report is {wishes.report}", wishes)
+
+
+def _preview(info: RunInfo, history: SqliteHistory, snapshot: Snapshot, made: Assembled, wishes: Wishes) -> None:
+    """The first answers, for who sits before the terminal."""
+    columns = columns_of(made.source.fields, made.schema)
+    head = [outcome for outcome, _ in zip(history.scan(info.id), range(_PREVIEWED), strict=False)]
+    shown: list[dict[str, Any]] = [msgspec.json.decode(jsonl_line(outcome, columns)) for outcome in head]
+    preview(terminal(sys.stdout), shown, _answers_first(made, list(shown[0]) if shown else []))
+    if snapshot.done > _PREVIEWED:
+        _say(f"The first {_PREVIEWED} of {snapshot.done:,} rows.", wishes)
 
 
 def _answers_first(made: Assembled, columns: list[str]) -> list[str]:
