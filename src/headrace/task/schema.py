@@ -25,8 +25,10 @@ def returns_of(kind: Any) -> Returns:
     """`kind` is a shorthand line, a JSON schema (a mapping), or a type: a Pydantic model, dataclass, TypedDict ..."""
     if isinstance(kind, str):
         schema, checked = shorthand.parse(kind)
-        decoder = msgspec.json.Decoder(checked)
-        return Returns(schema, lambda text: msgspec.to_builtins(decoder.decode(text)), strict=True)
+        decode = msgspec.json.Decoder(checked).decode
+        if "'format'" in str(schema):  # dates: they are checked as such, and given as the text they came as
+            return Returns(schema, lambda text: msgspec.to_builtins(decode(text)), strict=True)
+        return Returns(schema, decode, strict=True)
     if isinstance(kind, Mapping):
         return _of_schema(dict(kind))
     return _of_type(kind)
