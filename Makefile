@@ -21,7 +21,7 @@ demo:
 	@mkdir -p out
 	$(BIN)/headrace run examples/calls.csv --key id --system @examples/calls-system.txt --ask @examples/calls-prompt.txt \
 	  --returns examples/calls-schema.json --model local --temperature 0.2 --param frequency_penalty=0.8 \
-	  --max-tokens 90 \
+	  --max-tokens 110 \
 	  -o out/calls.parquet --report out/calls.html \
 	  || [ $$? -eq 1 ] # 1: some rows failed, as one that is too long for this model does
 

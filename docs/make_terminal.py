@@ -62,7 +62,7 @@ async def measured(model: str, folder: Path) -> tuple[Snapshot, Snapshot, list[d
     returns = json.loads((HERE.parent / RETURNS).read_text("utf-8"))
     ask = hr.Ask(  # as `make demo` asks
         (HERE.parent / ASK).read_text("utf-8"), system=(HERE.parent / SYSTEM).read_text("utf-8"), returns=returns,
-        model=model, temperature=0.2, max_tokens=90, params={"frequency_penalty": 0.8},
+        model=model, temperature=0.2, max_tokens=110, params={"frequency_penalty": 0.8},
     )  # fmt: skip
     running = asyncio.create_task(
         hr.arun(ask, HERE.parent / TABLE, key="id", store=folder / "store.db", on_event=tally.add)
@@ -93,7 +93,7 @@ def drawn(middle: Snapshot, end: Snapshot, rows: list[dict[str, Any]], model: st
 
     say(("$ ", "dim"), (f"headrace run {TABLE} --key id --ask @{ASK} \\", "bold"))
     say((f"    --system @{SYSTEM} --returns {RETURNS} --model {model} \\", "bold"))
-    say(("    --temperature 0.2 --param frequency_penalty=0.8 --max-tokens 90", "bold"))
+    say(("    --temperature 0.2 --param frequency_penalty=0.8 --max-tokens 110", "bold"))
     say(("", ""))
     for line in live_lines(_short(middle), WIDTH - 1, UNICODE):
         say(*line)
