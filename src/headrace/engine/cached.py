@@ -37,8 +37,8 @@ class Cached:
         self._flying: dict[Digest, asyncio.Future[Reply]] = {}
         self._ours: set[Digest] = set()
 
-    async def known(self, requests: Sequence[Request]) -> dict[Digest, Reply]:
-        """The answers that the store already has; the rest is claimed, so that its calls need not wait for that."""
+    async def known_or_claimed(self, requests: Sequence[Request]) -> dict[Digest, Reply]:
+        """The answers that the store has; what it has not is claimed at once, so that its calls need not wait for that."""
         wanted = list({request.digest for request in requests if request.digest not in self._flying})
         found = self._accepted(await self._store.find(wanted, since=self._since))
         missing = [digest for digest in wanted if digest not in found and digest not in self._flying]

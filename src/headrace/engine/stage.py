@@ -46,8 +46,9 @@ class Stage:
         reorder: int = 0,
         name: str = "",
     ) -> None:
-        """`cached` is None for a task whose answers are not reusable; `reorder` > 0 gives outcomes in the order of the
-        source, reading at most that many items past the first unfinished one. `fatal` is told of errors that end the run."""
+        """`cached` is None for a task whose answers are not reusable. `reorder` > 0 gives outcomes in the order of the
+        source, reading no further batch once it is that many items past the first unfinished one. `fatal` is told of
+        errors that end the run."""
         self._task, self._call, self._cached = task, call, cached
         self._store, self._run, self._session = store, run, session
         self._emit, self._fatal = emit, fatal
@@ -148,7 +149,8 @@ class Stage:
                 if error.verdict is Verdict.STOP_RUN:
                     raise
                 outcomes.append(self._failed(item, error))
-        known = await self._cached.known([request for _, request in asked]) if self._cached and asked else {}
+        requests = [request for _, request in asked]
+        known = await self._cached.known_or_claimed(requests) if self._cached and asked else {}
         outcomes += [self._ended(item, known[request.digest]) for item, request in asked if request.digest in known]
         if outcomes:
             await self._batches.acquire()

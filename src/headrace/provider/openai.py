@@ -1,4 +1,5 @@
-"""The OpenAI chat dialect: a request becomes a body, a body becomes a reply. Pure but for the call at the end.
+"""The OpenAI chat dialect: a request becomes a body, a body becomes a reply. Pure but for the call at
+the end, and for the clock: an error may name a date to wait for.
 
 https://platform.openai.com/docs/api-reference/chat, which every OpenAI-compatible server speaks.
 """
