@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.core.digest import Digest
+from headrace.core.limits import Hints
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "filter", "refusal", "tool", "error"]
@@ -49,6 +50,8 @@ class Reply(msgspec.Struct, frozen=True):
     """How long the successful attempt took."""
     value: Any = None
     """What the task made of it; not stored with the reply."""
+    hints: Hints | None = None
+    """What the answer said about limits; not stored with the reply."""
 
     @property
     def cached(self) -> bool:

@@ -17,10 +17,11 @@ HeadraceError
     Rejected            400 and its kin: this request will never do              fail the item
       ContextTooLong    the prompt is larger than the model's context            fail the item
       Filtered          a content filter stopped the prompt or the answer        fail the item
+      LargerThanLimit   alone more than a limit allows in its whole window       fail the item
     Credentials         401, 403                                                 stop the run
     ModelNotFound       404                                                      stop the run
     QuotaExhausted      credit or quota is gone                                  stop the run
-    SystemicFailure     nothing but failures from the start                      stop the run
+    SystemicFailure     nothing but failures, or more than the user allows       stop the run
   ItemError             this item cannot become a request                        fail the item
     RepeatedKey         an earlier item had the same key                         fail the item
   AnswerError           the reply is not the value that was asked for            fail the item
@@ -34,6 +35,7 @@ from enum import Enum
 from typing import ClassVar
 
 from headrace.core.call import Reply
+from headrace.core.limits import End, Hints
 
 
 class Verdict(Enum):
@@ -97,9 +99,11 @@ class RunIsLive(StoreError):
 
 
 class CallError(HeadraceError):
-    """A call failed. `status` is the HTTP status, `retry_after_s` the provider's own hint in seconds."""
+    """A call failed. `status` is the HTTP status, `hints` what the answer said about limits."""
 
     kind = "call"
+    end: ClassVar[End] = End.IGNORED
+    """What it tells flow control."""
     verdict = Verdict.FAIL_ITEM
     exit_status = 3
 
@@ -110,15 +114,21 @@ class CallError(HeadraceError):
         hint: str = "",
         status: int | None = None,
         retry_after_s: float | None = None,
+        hints: Hints | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-        self.retry_after_s = retry_after_s
+        self.hints = hints or (None if retry_after_s is None else Hints(retry_after_s=retry_after_s))
+
+    @property
+    def retry_after_s(self) -> float | None:
+        return self.hints.retry_after_s if self.hints is not None else None
 
 
 class Transient(CallError):
     kind = "transient"
     verdict = Verdict.RETRY
+    end = End.FAILED
 
 
 class AttemptTimeout(Transient):
@@ -128,16 +138,19 @@ class AttemptTimeout(Transient):
 class Unreachable(CallError):
     kind = "unreachable"
     verdict = Verdict.BACK_OFF
+    end = End.FAILED
 
 
 class Throttled(CallError):
     kind = "throttled"
     verdict = Verdict.BACK_OFF
+    end = End.THROTTLED
 
 
 class Overloaded(CallError):
     kind = "overloaded"
     verdict = Verdict.BACK_OFF
+    end = End.OVERLOADED
 
 
 class Rejected(CallError):
@@ -150,6 +163,10 @@ class ContextTooLong(Rejected):
 
 class Filtered(Rejected):
     kind = "filtered"
+
+
+class LargerThanLimit(Rejected):
+    kind = "larger-than-limit"
 
 
 class Credentials(CallError):

@@ -1,8 +1,11 @@
 """The life of a run as facts. Progress, logs and reports read this one stream."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from headrace.core.item import Outcome
+from headrace.core.limits import Use
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -17,6 +20,7 @@ class RunStarted(Event, frozen=True):
     total: int | None
     """Items in the source as far as it can tell before it is read."""
     concurrency: int
+    """Calls in flight, where their number is stated; 0 where it is searched for."""
 
 
 class ItemsRead(Event, frozen=True):
@@ -31,6 +35,8 @@ class SourceRead(Event, frozen=True):
 
 class CallStarted(Event, frozen=True):
     attempt: int
+    backup: bool = False
+    """Whether it is a second call for a straggler."""
 
 
 class CallEnded(Event, frozen=True):
@@ -39,6 +45,40 @@ class CallEnded(Event, frozen=True):
     """The kind of error, empty where the call was answered."""
     message: str = ""
     """What that error said."""
+    status: int | None = None
+    """The HTTP status of a call that failed."""
+    paid: bool = False
+    """Whether it may have been paid for although its answer was not used: given up, or overtaken by a backup."""
+
+
+class Gauge(Event, frozen=True):
+    """How the endpoint's limits are used at this moment, by all that share it; about once a second."""
+
+    uses: tuple[Use, ...]
+    """Calls in flight first, then each request and token limit that is known."""
+    in_flight: int
+    """Calls of this run that hold a permit."""
+    queued: int
+    """Calls of this run that wait for one."""
+    waited_s: Mapping[str, float]
+    """Seconds that the head of the line has waited since the run began, by cause: concurrency, requests, tokens,
+    input tokens, output tokens, breaker, backoff."""
+    binding: str
+    """What has held calls back most since the last gauge; empty where nothing did."""
+    cpu_s: float
+    """Of this process since the run began."""
+    memory_bytes: int
+    """The most that this process has held."""
+
+
+class LimitChanged(Event, frozen=True):
+    """A limit was found, told, cut or given back; not every small step of a search."""
+
+    unit: str
+    limit: float | None
+    """In a window, or calls in flight; None where none is known any more."""
+    window_s: float
+    reason: str
 
 
 class Held(Event, frozen=True):

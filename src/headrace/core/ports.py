@@ -1,6 +1,6 @@
 """What the engine asks of the outside: a task, a store, a source. Narrow on purpose."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -93,8 +93,37 @@ class Counts(msgspec.Struct, frozen=True):
     output_tokens: int = 0
 
 
-class Store(Protocol):
-    """Durable memory. Batch first: every verb takes many."""
+Decide = Callable[[str, Mapping[str, bytes]], bytes]
+"""From this holder's name and the leases of the other live holders by theirs, this holder's lease. Quick and pure: it
+runs inside a transaction, maybe in another thread."""
+
+
+class Leases(Protocol):
+    """What processes tell each other of an endpoint's limits. Endpoints are names without secrets.
+
+    A holder is one open store; its leases end with it, also where its process is killed. Whatever goes wrong here
+    raises StoreError, and leaves the rest of the store in order.
+    """
+
+    async def lease(self, endpoint: str, decide: Decide) -> bytes:
+        """Read what all live holders have, decide, and write this holder's lease, in one step; returns it."""
+        ...
+
+    async def unlease(self, endpoint: str) -> None:
+        """Give this holder's lease back."""
+        ...
+
+    async def remembered(self, endpoint: str, *, since: float = 0.0) -> bytes | None:
+        """What was last remembered of this endpoint, if that is not older than `since` (seconds since 1970)."""
+        ...
+
+    def remember(self, endpoint: str, data: bytes) -> None:
+        """Keep this for later runs; not waited for."""
+        ...
+
+
+class Store(Leases, Protocol):
+    """Durable memory. Batch first: every verb of items takes many."""
 
     async def find(self, digests: Sequence[Digest], *, since: float = 0.0) -> dict[Digest, Reply]:
         """The accepted answers there are, none older than `since` (seconds since 1970); no lock, no claim."""

@@ -1,0 +1,268 @@
+"""How many calls in flight still pay for themselves. Enters calls as they begin and end, leaves a level.
+
+Knows no refusals: it is for servers that queue instead (vLLM, llama.cpp), where more in flight only makes calls slower.
+"""
+
+import math
+from collections.abc import Callable
+
+import msgspec
+
+DOUBLING_PAYS = 0.4
+STEP_PAYS = 0.3
+"""A step pays if throughput grows by more than this power of the growth in flight: 1 is no knee, 0 is flat."""
+NOISE = 0.55
+"""Relative deviation of one call's time (lognormal, sigma 0.5: 0.53). Over n calls it is this / sqrt(n)."""
+USED = 0.75
+"""Of the limit, in the mean of a round over time: below, the round says nothing."""
+LEAST = 20
+"""Calls in a round."""
+SETTLE = 1.25
+"""Rounds after a change of level that are not measured: calls in flight still take what they took before."""
+FIRST, FINEST, AGAIN = 2.0**0.5, 1.15, 1.25
+"""Steps of a search, which begins with the first and ends below the finest; a later one makes only this one."""
+SURE = 2
+"""So many times the calls before fewer in flight are taken to do: a wrong step down costs throughput, one up does not."""
+HOLD_S = (60.0, 600.0)
+HOLD_SEARCHES = (3.0, 16.0)
+"""How long a level is kept: so many times what the search took, twice as long after each search that moved nothing, so
+that searching costs about 1 % in the end."""
+CHANGE = 0.25
+"""So much more or less throughput at the same level is a changed server: searched at once."""
+
+
+class Round(msgspec.Struct, frozen=True, gc=False):
+    """What was delivered at one level."""
+
+    in_flight: float
+    """Mean over time."""
+    calls: int
+    calls_per_s: float
+    tokens_per_s: float
+    """0 where not every call told them."""
+    seconds: float
+
+
+class Knee:
+    """Doubles while a doubling pays, then tries smaller steps, up and down, and holds. A trial that pays is kept.
+
+    Throughput is counted, not read off latencies: those follow the length of the answers. In a doubling phase every
+    round is alike (as many calls as the level, begun by a jump), so what a jump distorts cancels out of their ratio.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.level: float = start
+        """Calls that may be in flight; infinity where a refusal has shown that something else is the limit."""
+        self.found = False
+        """Whether a doubling has failed to pay, or the level was recalled."""
+        self.base: Round | None = None
+        self._rest: float = start
+        self._proven = False
+        self._factor = FIRST
+        self._up = 0
+        self._left: list[int] = []
+        self._hold_until_s = self._search_s = 0.0
+        self._again = False
+        self._patience = HOLD_SEARCHES[0]
+        self._calm_until_s = -math.inf
+        self._phase: Callable[[float, Round, float], None] = self._double
+        self._calls = 0
+        self._due = 1
+        self._settling = True
+        self._tokens: float = 0.0
+        self._area = self._begun_s = self._last_s = 0.0
+        self._in_flight = 0
+
+    def recall(self, level: int) -> None:
+        """Begin there, as if it had been found."""
+        self.level = self._rest = level
+        self.found = True
+        self._measure_base(0.0, AGAIN, [1, -1])
+        self._again = True
+
+    # As calls begin and end.
+
+    def sent(self, now_s: float, in_flight: int) -> None:
+        if now_s > self._last_s:
+            self._area += self._in_flight * (now_s - self._last_s)
+            self._last_s = now_s
+        self._in_flight = in_flight
+
+    def ok(self, now_s: float, in_flight: int, bound: float, output_tokens: float) -> None:
+        """`bound` is what all other limits allow."""
+        self._area += self._in_flight * (now_s - self._last_s)
+        self._last_s = now_s
+        self._in_flight = in_flight
+        self._calls += 1
+        self._tokens += output_tokens if output_tokens > 0 else -math.inf
+        if self._calls >= self._due:
+            self._look(now_s, bound)
+
+    def disturbed(self, now_s: float, *, refused: bool = False) -> None:
+        """Something else than load shapes this round: begin it anew. A trial or a doubling that met a refusal ends."""
+        if self._phase == self._double and refused:
+            self.level = self._rest = math.inf
+            self._hold(now_s, HOLD_S[0])
+        elif self._phase == self._try and (refused or self._up > 0):
+            self.level = self._rest
+            self._hold(now_s, HOLD_S[0])
+        else:
+            self._begin(now_s, self._due)
+
+    def calm(self, now_s: float, seconds: float) -> None:
+        """No round counts that ends before then."""
+        self._calm_until_s = max(self._calm_until_s, now_s + seconds)
+        self.disturbed(now_s)
+
+    # Rounds.
+
+    def _begin(self, now_s: float, due: float) -> None:
+        self._calls, self._tokens, self._area = 0, 0.0, 0.0
+        self._begun_s = self._last_s = now_s
+        self._due = math.ceil(due)
+
+    def _settle(self, now_s: float) -> None:
+        self._settling = True
+        self._begin(now_s, SETTLE * max(self.level if self.level < math.inf else 1, self._in_flight))
+
+    def _look(self, now_s: float, bound: float) -> None:
+        limit = min(self.level, bound)
+        if self._settling:
+            self._settling = False
+            self._begin(now_s, max(LEAST, limit) if self._phase == self._double else max(2 * LEAST, limit))
+            return
+        if now_s < self._calm_until_s:
+            self._begin(now_s, max(LEAST, limit))
+            return
+        seconds = max(now_s - self._begun_s, 1e-9)
+        tokens = max(0.0, self._tokens)
+        seen = Round(self._area / seconds, self._calls, self._calls / seconds, tokens / seconds, seconds)
+        if seen.in_flight >= USED * limit:
+            self._phase(now_s, seen, bound)
+        elif self._phase == self._try:  # nobody needs so many
+            self.level = self._rest
+            self._hold(now_s, HOLD_S[0])
+        else:
+            self._begin(now_s, max(LEAST, limit))
+
+    # Phases: each is given what was seen at its level, and what all other limits allow.
+
+    def _double(self, now_s: float, seen: Round, bound: float) -> None:
+        if self.base is None or _gain(self.base, seen, DOUBLING_PAYS) >= 0.0:
+            self._proven = self.base is not None
+            self.base = seen
+            if bound <= self.level:
+                self._rest = math.inf  # something else is the limit
+                self.level = math.inf
+                self._hold(now_s, HOLD_S[0])
+                return
+            self._rest = self.level
+            self.level *= 2
+            self._begin(now_s, max(LEAST, self.level))
+        elif seen.calls < 2 * max(LEAST, self.level):
+            self._due = 2 * seen.calls  # one doubt is noise: look again
+        else:
+            self.found = True
+            self.level = self._rest
+            if self._proven:
+                self._measure_base(now_s, FIRST, [1, -1])
+            else:
+                self._measure_base(now_s, 2.0, [-1])
+
+    def _measure_base(self, now_s: float, factor: float, order: list[int]) -> None:
+        self._factor, self._left, self._again = factor, order, False
+        self._phase = self._take_base
+        self._settle(now_s)
+
+    def _take_base(self, now_s: float, seen: Round, bound: float) -> None:
+        if seen.calls < _enough(self._factor):
+            self._due = min(2 * seen.calls, _enough(self._factor))
+            return
+        self.base, self._search_s = seen, now_s - seen.seconds
+        self._next(now_s, bound)
+
+    def _next(self, now_s: float, bound: float) -> None:
+        """Try the next direction, then a finer step, then hold."""
+        here = min(self._rest, bound)
+        while True:
+            while self._left:
+                self._up = self._left.pop(0)
+                there = _step(here, self._factor, self._up)
+                if there >= 1 and (self._up < 0 or bound >= there):
+                    self.level = there
+                    self._phase = self._try
+                    self._settle(now_s)
+                    return
+            self._factor = self._factor**0.5
+            if self._factor < FINEST or self._again:
+                break
+            self._left = [1, -1]
+        self.level = self._rest
+        self._patience = min(2 * self._patience, HOLD_SEARCHES[1])
+        self._hold(now_s, min(max(self._patience * (now_s - self._search_s), HOLD_S[0]), HOLD_S[1]))
+
+    def _try(self, now_s: float, seen: Round, bound: float) -> None:
+        base = self.base or seen
+        gain = _gain(base, seen, STEP_PAYS)
+        enough = _enough(max(self.level, base.in_flight) / max(1.0, min(self.level, base.in_flight)))
+        if self._up < 0:
+            enough *= SURE
+        if seen.calls < enough and abs(gain) < 2 * NOISE * math.sqrt(1 / base.calls + 1 / seen.calls):
+            self._due = min(2 * seen.calls, enough)
+            return
+        if gain >= 0.0:
+            self.base, self._rest = seen, self.level
+            self._left = [self._up]
+            self._factor = min(2.0, self._factor**2)
+            self._again = False
+            self._patience = HOLD_SEARCHES[0] / 2
+            self.found = True
+        else:
+            self.level = self._rest
+        self._next(now_s, bound)
+
+    def _hold(self, now_s: float, seconds: float) -> None:
+        self._phase = self._keep
+        self._hold_until_s = now_s + seconds
+        self._settle(now_s)
+
+    def _keep(self, now_s: float, seen: Round, bound: float) -> None:
+        """A changed server ends the hold at once, else its time does."""
+        enough = SURE * _enough(AGAIN)
+        if seen.calls < enough:
+            self._due = min(2 * seen.calls, enough)
+            return
+        base = self.base
+        if base is None or abs(math.log(seen.in_flight / max(base.in_flight, 1e-9))) > CHANGE / 2:
+            self.base = base = seen
+        change = _log_ratio(base, seen)
+        if abs(change) > CHANGE + 3 * NOISE * math.sqrt(1 / base.calls + 1 / seen.calls):
+            self._measure_base(now_s, FIRST, [1, -1] if change > 0 else [-1, 1])  # the round may have begun before
+        elif now_s >= self._hold_until_s:
+            self.base, self._search_s, self._again = seen, now_s, True
+            self._factor, self._left = AGAIN, [1, -1]
+            self._next(now_s, bound)
+        else:
+            self._begin(now_s, max(2 * LEAST, min(self.level, bound)))
+
+
+def _log_ratio(base: Round, seen: Round) -> float:
+    """Of delivered tokens where both tell them, else of calls."""
+    if base.tokens_per_s and seen.tokens_per_s:
+        return math.log(seen.tokens_per_s / base.tokens_per_s)
+    return math.log(seen.calls_per_s / base.calls_per_s)
+
+
+def _gain(base: Round, seen: Round, pays: float) -> float:
+    """By how much (logarithmic) throughput is above what the change in flight had to bring."""
+    return _log_ratio(base, seen) - pays * math.log(max(seen.in_flight, 1e-9) / max(base.in_flight, 1e-9))
+
+
+def _enough(ratio: float) -> int:
+    """Calls on each side that tell a step of this ratio that pays (power 1) from one that does not (power 0)."""
+    return math.ceil(2 * (NOISE / (STEP_PAYS * math.log(max(ratio, 1.08)))) ** 2)
+
+
+def _step(here: float, factor: float, up: int) -> int:
+    """At least one call more or less."""
+    return max(round(here * factor), int(here) + 1) if up > 0 else min(round(here / factor), math.ceil(here) - 1)
