@@ -1,5 +1,7 @@
 """`headrace simulate` as a real child process, for tests: `with simulator("--latency", "0.01") as sim: sim.url`."""
 
+import contextlib
+import http.client
 import json
 import os
 import subprocess
@@ -27,6 +29,13 @@ class Simulator:
 
     def reset(self) -> None:
         self.ask("DELETE", "/ledger")
+
+    def post(self, body: bytes) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Status, headers and body of one chat call on a connection of its own."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
 
     def ask(self, method: str, path: str) -> dict[str, Any]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -92,7 +92,7 @@ def test_a_good_answer_with_the_official_sdk(plain: Simulator) -> None:
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens == 3 + 7
     assert plain.ledger() == {
         "requests": 1, "by_status": {"200": 1}, "in_flight": 0, "most_in_flight": 1, "paid": 1, "input_tokens": 3,
-        "output_tokens": 7, "items": {"what is it": 1},
+        "output_tokens": 7, "items": {"what is it": 1}, "limits": [],
     }  # fmt: skip
 
 

@@ -2,7 +2,11 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from headrace.core.digest import Digest, digest_of
 from headrace.core.errors import RunIsLive, StoreError
 from headrace.core.item import Failure, Outcome
 from headrace.core.ports import Answered, Done, Rejected, Released, RunInfo
+from headrace.store import tables
 from headrace.store.history import SqliteHistory
 from headrace.store.memory import Memory, MemoryStore
 from headrace.store.sqlite import SqliteStore
@@ -196,7 +201,292 @@ def _ended(info: RunInfo, status: Any, total: int | None) -> RunInfo:
     return RunInfo(id=info.id, name=info.name, source=info.source, spec=info.spec, status=status, total=total)
 
 
+def _write(lease: bytes, seen: dict[str, bytes] | None = None) -> Callable[[str, Mapping[str, bytes]], bytes]:
+    def decide(_holder: str, rows: Mapping[str, bytes]) -> bytes:
+        if seen is not None:
+            seen.clear()
+            seen.update(rows)
+        return lease
+
+    return decide
+
+
+def test_leases_are_read_and_written_in_one_step(world: tuple[Open, Open]) -> None:
+    """Each holder sees what the other live holders of the endpoint wrote last, and only that; the dead are gone."""
+
+    async def main() -> None:
+        one, two, three = world[0](), world[0](), world[0]()
+        seen: dict[str, bytes] = {}
+        assert await one.lease("e", _write(b"1", seen)) == b"1"
+        assert seen == {}
+        await two.lease("e", _write(b"2", seen))
+        assert list(seen.values()) == [b"1"]
+        await one.lease("e", _write(b"1'", seen))
+        assert list(seen.values()) == [b"2"]
+        await three.lease("e", _write(b"3", seen))
+        assert sorted(seen.values()) == [b"1'", b"2"]
+        await three.lease("elsewhere", _write(b"4", seen))
+        assert seen == {}
+        await two.unlease("e")
+        await two.unlease("never leased")
+        await three.lease("e", _write(b"3", seen))
+        assert list(seen.values()) == [b"1'"]
+        await one.close()
+        await three.lease("e", _write(b"3", seen))
+        assert seen == {}
+        await two.close()
+        await three.close()
+        four = world[0]()
+        await four.lease("e", _write(b"4", seen))
+        assert seen == {}
+        await four.close()
+
+    using(main)
+
+
+def test_each_holder_has_one_name(world: tuple[Open, Open]) -> None:
+    """What a holder is called by itself is what the others know it by."""
+
+    async def main() -> None:
+        one, two = world[0](), world[0]()
+        names: list[str] = []
+
+        def decide(holder: str, rows: Mapping[str, bytes]) -> bytes:
+            names.extend((holder, *rows))
+            return b""
+
+        await one.lease("e", decide)
+        await two.lease("e", decide)
+        assert names == [names[0], names[1], names[0]]
+        assert names[0] != names[1]
+        await one.close()
+        await two.close()
+
+    using(main)
+
+
+def test_a_decision_that_raises_is_its_callers_alone(world: tuple[Open, Open]) -> None:
+    """It leaves the lease as it was, and what is committed at the same time is committed."""
+
+    async def main() -> None:
+        one, two = world[0](), world[0]()
+        await one.lease("e", _write(b"1"))
+
+        def decide(_holder: str, _rows: Mapping[str, bytes]) -> bytes:
+            raise ValueError("no")
+
+        committed = asyncio.ensure_future(one.commit([Answered(D[0], Reply("a"))]))
+        with pytest.raises(ValueError, match="no"):
+            await one.lease("e", decide)
+        await committed
+        assert set(await one.find(D)) == {D[0]}
+        seen: dict[str, bytes] = {}
+        await two.lease("e", _write(b"2", seen))
+        assert list(seen.values()) == [b"1"]
+        await one.close()
+        await two.close()
+
+    using(main)
+
+
+def test_what_was_learnt_of_an_endpoint_is_remembered(world: tuple[Open, Open]) -> None:
+    """The last word is found, also by others and after the end; none that is too old, none of another endpoint."""
+
+    async def main() -> None:
+        one = world[0]()
+        assert await one.remembered("e") is None
+        one.remember("e", b"first")
+        one.remember("e", b"\x00second")
+        one.remember("f", b"other")
+        await one.close()
+        two = world[0]()
+        assert await two.remembered("e") == b"\x00second"
+        assert await two.remembered("e", since=time.time() - 60) == b"\x00second"
+        assert await two.remembered("e", since=time.time() + 60) is None
+        assert await two.remembered("E") is None
+        await two.close()
+
+    using(main)
+
+
 # What only a file can do.
+
+
+# As version 1 made it; never to be changed.
+VERSION_1 = """
+CREATE TABLE answers (
+    digest BLOB PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, input_tokens INTEGER, output_tokens INTEGER,
+    cached_tokens INTEGER, model TEXT, seconds REAL NOT NULL, at REAL NOT NULL);
+CREATE TABLE evidence (
+    digest BLOB NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL, input_tokens INTEGER, output_tokens INTEGER,
+    cached_tokens INTEGER, model TEXT, seconds REAL NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE claims (digest BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, source TEXT NOT NULL, spec TEXT NOT NULL,
+    status TEXT NOT NULL, reason TEXT NOT NULL, started_at REAL NOT NULL, ended_at REAL, session INTEGER NOT NULL,
+    total INTEGER, owner TEXT);
+CREATE TABLE outcomes (
+    run INTEGER NOT NULL REFERENCES runs (number), key TEXT NOT NULL, position INTEGER NOT NULL,
+    session INTEGER NOT NULL, item TEXT NOT NULL, value TEXT, error TEXT, attempts INTEGER NOT NULL,
+    seconds REAL NOT NULL, usd REAL, cached INTEGER NOT NULL, stage TEXT NOT NULL, input_tokens INTEGER,
+    output_tokens INTEGER, PRIMARY KEY (run, key));
+CREATE INDEX outcomes_in_order ON outcomes (run, position);
+PRAGMA application_id = 0x68726163;
+PRAGMA user_version = 1;
+"""
+
+
+def _of_version_1(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(VERSION_1)
+    with connection:
+        connection.execute("INSERT INTO answers VALUES (?, 'a', 'stop', 1, 2, 0, 'm', 0.5, 1e9)", (D[0],))
+        connection.execute("INSERT INTO evidence VALUES (?, 'x', 'stop', 1, 2, 0, 'm', 0.5, 1e9, 'bad')", (D[1],))
+        connection.execute("INSERT INTO claims VALUES (?, 'dead')", (D[2],))
+        connection.execute("INSERT INTO runs VALUES (7, 'r', 'run', '/in.csv', '{}', 'stopped', 'y', 1, 2, 3, 9, NULL)")
+        connection.execute(
+            "INSERT INTO outcomes VALUES (7, 'k0', 0, 3, '{\"text\":\"t0\"}', '{\"n\":0}', NULL, 1, 0.5, NULL, 0, '', 3, 2)"
+        )
+    connection.close()
+
+
+def _rows_of_version_1(path: Path) -> list[Any]:
+    connection = sqlite3.connect(path)
+    tables = ("answers", "evidence", "claims", "runs", "outcomes")
+    rows = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+    connection.close()
+    return rows
+
+
+def test_a_store_of_version_1_is_upgraded_where_it_is(tmp_path: Path) -> None:
+    """All that was in it is in it, and it takes leases; its history can be read before and after."""
+    path = tmp_path / "s.db"
+    _of_version_1(path)
+    before = _rows_of_version_1(path)
+    assert [found.value for found in SqliteHistory(path).scan("r")] == [{"n": 0}]
+    assert _version_of(path) == 1, "reading changes nothing"
+
+    async def main() -> None:
+        store = SqliteStore(path)
+        assert _rows_of_version_1(path) == before
+        assert await store.find(D) == {D[0]: Reply("a", "stop", 1, 2, 0, "m", attempts=0, seconds=0.5)}
+        assert await store.claim([D[2]]) == {}
+        assert await store.lease("e", _write(b"1")) == b"1"
+        store.remember("e", b"x")
+        assert (await store.open_run(INFO)).session == 4
+        await store.close()
+
+    using(main)
+    assert _version_of(path) == 2
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM leases").fetchone() == (0,), "a clean end leaves none"
+    connection.close()
+    assert [found.value for found in SqliteHistory(path).scan("r")] == [{"n": 0}]
+    using(_opened_and_closed(path))
+
+
+def test_many_upgrade_and_create_a_store_at_once(tmp_path: Path) -> None:
+    """Whoever comes first does it; nobody fails, and nothing is done twice."""
+    for path in (tmp_path / "old.db", tmp_path / "new.db"):
+        if path.stem == "old":
+            _of_version_1(path)
+        barrier = threading.Barrier(6)
+
+        def opens(path: Path, barrier: threading.Barrier) -> None:
+            barrier.wait()
+            using(_opened_and_closed(path))
+
+        with ThreadPoolExecutor(6) as threads:
+            for opened in [threads.submit(opens, path, barrier) for _ in range(6)]:
+                opened.result()
+        assert _version_of(path) == 2
+    assert len(_rows_of_version_1(tmp_path / "old.db")[0]) == 1
+
+
+def test_a_store_waits_for_who_is_creating_it(tmp_path: Path) -> None:
+    """SQLite waits for a lock everywhere but where a new file gets its log; this store waits there too."""
+    path = tmp_path / "s.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(1) as threads:
+        other.execute("BEGIN IMMEDIATE")
+        opened = threads.submit(using, _opened_and_closed(path))
+        with pytest.raises(TimeoutError):
+            opened.result(0.2)
+        other.execute("COMMIT")
+        opened.result()
+    assert _version_of(path) == 2
+
+
+def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an upgrade is none: the store is as it was, and opens when what was in the way is gone."""
+    path = tmp_path / "s.db"
+    _of_version_1(path)
+    before = _rows_of_version_1(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("headrace.store.tables.STEPS", (tables.STEPS[0], tables.STEPS[1] + "CREATE TABLE answers (a);\n"))
+        with pytest.raises(StoreError, match="cannot be opened"):
+            SqliteStore(path)
+    assert _version_of(path) == 1
+    assert _rows_of_version_1(path) == before
+    using(_opened_and_closed(path))
+    assert _version_of(path) == 2
+
+
+def _version_of(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.close()
+    return version
+
+
+def test_a_lease_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    """The disk refuses a lease: its holder hears of it, answers are written as before, and the next lease is too."""
+
+    async def main() -> None:
+        path = tmp_path / "s.db"
+        store = SqliteStore(path)
+        await store.lease("e", _write(b"1"))
+        store._connection.execute("PRAGMA query_only = 1")
+        with pytest.raises(StoreError, match="could not be written"):
+            await store.lease("e", _write(b"2"))
+        store.remember("e", b"lost")
+        with pytest.raises(StoreError, match="could not be written"):
+            await store.unlease("e")
+        store._connection.execute("PRAGMA query_only = 0")
+        await store.commit([Answered(D[0], Reply("a"))])
+        assert await store.remembered("e") is None
+        other, seen = SqliteStore(path), dict[str, bytes]()
+        await other.lease("e", _write(b"3", seen))
+        assert list(seen.values()) == [b"1"]
+        assert await store.lease("e", _write(b"2")) == b"2"
+        await other.close()
+        await store.close()
+
+    using(main)
+
+
+def test_leases_cost_no_disk_and_no_write_where_nothing_changed(tmp_path: Path) -> None:
+    """Only what is vital waits for the disk; a lease that says the same as before is not written again."""
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "s.db")
+        told: list[str] = []
+        store._connection.set_trace_callback(told.append)
+        await store.lease("e", _write(b"1"))
+        await store.lease("e", _write(b"1"))
+        assert sum("INSERT" in statement for statement in told) == 1
+        assert _synchronous(store) == 1
+        await store.commit([Answered(D[0], Reply("a"))])
+        assert _synchronous(store) == 2
+        store._connection.set_trace_callback(None)
+        await store.close()
+
+    using(main)
+
+
+def _synchronous(store: SqliteStore) -> int:
+    level: int = store._connection.execute("PRAGMA synchronous").fetchone()[0]
+    return level
 
 
 def test_thousands_of_rows_go_in_one_group(tmp_path: Path) -> None:
@@ -268,7 +558,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="version 99; this headrace reads version 1"):
+    with pytest.raises(StoreError, match="version 99; this headrace reads version 2"):
         SqliteStore(path)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headrace.core.call import Message, Reply, Request
 from headrace.core.digest import digest_of
 from headrace.core.errors import CallError, HeadraceError, Verdict
-from headrace.provider.hints import retry_after_s
+from headrace.provider.hints import hints_of
 from headrace.provider.openai import decode, encode
 from headrace.provider.verdict import error_of
 
@@ -159,7 +159,8 @@ def test_what_the_provider_says_is_passed_on() -> None:
 )
 def test_waits_in_all_their_forms(headers: dict[str, str], text: str, expected: float | None) -> None:
     """Seconds, milliseconds, dates and words; what is no wait is none."""
-    assert retry_after_s(headers, text, NOW) == (pytest.approx(expected) if expected is not None else None)
+    hints = hints_of(headers, text, NOW)
+    assert (hints and hints.retry_after_s) == (pytest.approx(expected) if expected is not None else None)
 
 
 @given(

@@ -11,10 +11,20 @@ from hypothesis import strategies as st
 
 from headrace.core.call import Message, Reply, Request
 from headrace.core.digest import Digest
-from headrace.core.errors import Rejected, Throttled, Transient, UsageError
+from headrace.core.errors import (
+    HeadraceError,
+    Overloaded,
+    QuotaExhausted,
+    Rejected,
+    Throttled,
+    Transient,
+    UsageError,
+)
+from headrace.core.limits import Unit
 from headrace.provider.chance import Fault, Faults, Latency, decide
 from headrace.provider.example import compiled
 from headrace.provider.ledger import Ledger, item_name
+from headrace.provider.quota import Quota
 from headrace.provider.simulated import After, Simulated
 from headrace.sim.loop import Deadlock, run
 
@@ -40,6 +50,18 @@ def test_latency_refuses_nonsense(text: str) -> None:
     """What is no latency is refused with a usage error."""
     with pytest.raises(UsageError):
         Latency.parse(text)
+
+
+def test_a_tail_is_read() -> None:
+    """A share of the calls takes so many seconds."""
+    assert Latency(0.2).with_tail("0.02=8") == Latency(0.2, 0, 0.02, 8)
+
+
+@pytest.mark.parametrize("text", ["", "8", "0.02", "0.02=", "=8", "1.5=8", "-0.1=8", "0.1=-8", "nan=8", "0.1=inf"])
+def test_a_tail_refuses_nonsense(text: str) -> None:
+    """What is no share or no time is refused."""
+    with pytest.raises(UsageError):
+        Latency(0.2).with_tail(text)
 
 
 def test_faults_are_read() -> None:
@@ -73,7 +95,8 @@ def test_faults_refuse_nonsense(text: str) -> None:
 def test_a_model_name_is_read() -> None:
     """`sim:` takes words after the colon, also a lognormal latency with its comma."""
     made = Simulated.parse("latency=lognormal:2,0.5,500=0.02,seed=7,max_concurrency=3")
-    assert (made.latency, made.faults.error_500, made.seed, made.max_concurrency) == (Latency(2, 0.5), 0.02, 7, 3)
+    assert (made.latency, made.faults.error_500, made.seed) == (Latency(2, 0.5), 0.02, 7)
+    assert made.door.quotas.quotas == (Quota(unit=Unit.CONCURRENCY, limit=3),)
     assert Simulated.parse("").latency == Latency(0)
 
 
@@ -91,7 +114,7 @@ def test_an_unknown_word_is_refused(name: str) -> None:
 
 def test_decisions_are_seeded() -> None:
     """The same seed, prompt and attempt decide the same; each of the three matters."""
-    latency, faults = Latency(1, 0.5), Faults(error_500=0.3)
+    latency, faults = Latency(1, 0.5), Faults(error_500=0.3).table()
     one = decide(latency, faults, seed=1, prompt=b"p", attempt=0)
     assert one == decide(latency, faults, seed=1, prompt=b"p", attempt=0)
     others = [
@@ -105,7 +128,7 @@ def test_decisions_are_seeded() -> None:
 def test_faults_come_as_often_as_asked() -> None:
     """Over many prompts each fault has its share, and latencies have their median."""
     faults = Faults(error_500=0.1, throttled_429=0.2, reset=0.05, hang=0.05, malformed=0.1, cut=0.1)
-    plans = [decide(Latency(2, 0.5), faults, seed=3, prompt=str(n).encode(), attempt=0) for n in range(20_000)]
+    plans = [decide(Latency(2, 0.5), faults.table(), seed=3, prompt=str(n).encode(), attempt=0) for n in range(20_000)]
     for fault, chance in faults.table():
         assert sum(plan.fault is fault for plan in plans) / len(plans) == pytest.approx(chance, abs=0.01)
     seconds = sorted(plan.latency_s for plan in plans if plan.fault is None)
@@ -116,7 +139,20 @@ def test_faults_come_as_often_as_asked() -> None:
 
 def test_refusals_come_at_once() -> None:
     """A 429 does not wait for the latency of an answer."""
-    assert decide(Latency(9), Faults(throttled_429=1), seed=0, prompt=b"", attempt=0).latency_s == 0
+    assert decide(Latency(9), Faults(throttled_429=1).table(), seed=0, prompt=b"", attempt=0).latency_s == 0
+
+
+def test_a_tail_takes_its_share_and_leaves_the_rest_as_it_was() -> None:
+    """Two of a hundred calls take 8 s, another attempt draws again, and the others keep their distribution."""
+    latency = Latency(2, 0.5, 0.02, 8)
+    drawn = [decide(latency, (), seed=3, prompt=str(n).encode(), attempt=0).latency_s for n in range(20_000)]
+    assert drawn.count(8) / len(drawn) == pytest.approx(0.02, abs=0.003)
+    others = sorted(each for each in drawn if each != 8)
+    assert others[len(others) // 2] == pytest.approx(2, rel=0.05)
+    again = [
+        decide(latency, (), seed=3, prompt=str(n).encode(), attempt=1).latency_s for n in range(20_000) if drawn[n] == 8
+    ]
+    assert again.count(8) < 0.1 * len(again)
 
 
 # Ledger.
@@ -233,16 +269,18 @@ def test_an_empty_script_is_refused(script: Any) -> None:
 @pytest.mark.parametrize(
     ("fault", "error"),
     [(Fault.ERROR_500, Transient), (Fault.THROTTLED_429, Throttled), (Fault.RESET, Transient), (Fault.CUT, Transient),
-     (Fault.MALFORMED, Transient)],
+     (Fault.MALFORMED, Transient), (Fault.UNAVAILABLE_503, Overloaded), (Fault.OVERLOADED_529, Overloaded),
+     (Fault.SLOW_DOWN, Throttled), (Fault.HTML, Transient), (Fault.HIDDEN, Transient), (Fault.QUOTA, QuotaExhausted)],
 )  # fmt: skip
-def test_each_fault_raises_its_error(fault: Fault, error: type[Exception]) -> None:
+def test_each_fault_raises_its_error(fault: Fault, error: type[HeadraceError]) -> None:
     """A fault becomes the error that the HTTP provider would raise, is counted by its word and never paid."""
     simulated = Simulated(script=[fault], faults=Faults(retry_after_s=4))
     with pytest.raises(error) as caught:
         run(simulated(ask("x")))
     assert simulated.ledger.by_status == {fault.value: 1}
     assert (simulated.ledger.paid, simulated.ledger.in_flight) == (0, 0)
-    if isinstance(caught.value, Throttled):
+    if fault is Fault.THROTTLED_429:
+        assert isinstance(caught.value, Throttled)
         assert caught.value.retry_after_s == 4
 
 

@@ -6,16 +6,16 @@ Its result must have a JSON form, because an outcome is stored before it is deli
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from headrace.core.call import Call, Reply, Request
-from headrace.core.errors import FunctionError, HeadraceError, Transient
+from headrace.core.errors import FunctionError, HeadraceError
 from headrace.core.jsonform import json_form
+from headrace.provider.foreign import foreign_error, told
 from headrace.provider.threads import Threads
-from headrace.provider.verdict import error_of
 
 Function = Callable[[Any], Any]
 
@@ -43,6 +43,8 @@ def _on_loop(function: Function) -> Callable[[Any], Awaitable[Reply]]:
             if task is not None and task.cancelling():
                 raise
             raise FunctionError("The function cancelled itself.", hint="Let it raise what went wrong.") from None
+        except HeadraceError:
+            raise
         except Exception as error:
             raise _ours(error) from error
         return _reply(result)
@@ -54,6 +56,8 @@ def _in_thread(function: Function, threads: Threads) -> Callable[[Any], Awaitabl
     def work(item: Any) -> Reply:
         try:
             result = function(item)
+        except HeadraceError:
+            raise
         except Exception as error:
             raise _ours(error) from error
         return _reply(result)
@@ -72,21 +76,7 @@ def _reply(result: Any) -> Reply:
 
 
 def _ours(error: Exception) -> HeadraceError:
-    """An SDK's error carries its HTTP status: then the engine treats it as it would its own call's."""
-    if isinstance(error, HeadraceError):
-        return error
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int) and status >= 400:
-        headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
-        body = msgspec.json.encode(
-            {"error": {"message": str(error), "code": getattr(error, "code", None)}}, enc_hook=str
-        )
-        return error_of(status, {name.lower(): value for name, value in headers.items()}, body, time.time())
-    if isinstance(error, (TimeoutError, ConnectionError)) or type(error).__name__ in {
-        "APIConnectionError",
-        "APITimeoutError",
-    }:
-        return Transient(f"{type(error).__name__}: {error}", hint="Run again: it may have been a passing fault.")
-    return FunctionError(
-        f"{type(error).__name__}: {error}", hint="The function raised this for this item; mend it, and run again."
+    """An SDK's error is treated as our own call's would be; any other is this item's."""
+    return foreign_error(error, time.time()) or FunctionError(
+        told(error), hint="The function raised this for this item; mend it, and run again."
     )

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 
 from headrace.core.call import Call, Finish, Reply, Request
-from headrace.core.errors import CallError, Transient
+from headrace.core.errors import CallError, Overloaded, Transient
+from headrace.provider.hints import hints_of
 from headrace.provider.http import Http
 from headrace.provider.verdict import error_of
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+_PASSING = "Run again: it may have been a passing fault."
 _LEAST_SECRET = 8
 """Characters of the shortest part of a header that is taken for a secret."""
 
@@ -35,6 +37,8 @@ class _Message(msgspec.Struct):
 class _Choice(msgspec.Struct):
     message: _Message
     finish_reason: str | None = None
+    error: Any = None
+    """Of a gateway whose provider failed in the middle."""
 
 
 class _Completion(msgspec.Struct):
@@ -61,23 +65,21 @@ def encode(request: Request) -> bytes:
 
 
 def decode(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-    """The reply in an answer's bytes; raises the CallError behind anything that is no reply."""
+    """The reply in an answer's bytes, with what the answer says about limits; raises the CallError behind any other."""
     if status != 200:
-        raise error_of(status, {name.lower(): value for name, value in headers.items()}, body, time.time())
+        raise error_of(status, _lower(headers), body, time.time())
     try:
         completion = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _no_completion(headers, body) from None
     if not completion.choices:
-        raise Transient(
-            "The provider answered 200 without a choice.", hint="Run again: it may have been a passing fault."
-        )
+        raise _hidden(headers, body) or Transient("The provider answered 200 without a choice.", hint=_PASSING)
     choice = completion.choices[0]
     finish: Finish = _FINISH.get(choice.finish_reason or "stop", "stop")
     if choice.message.refusal:
         finish = "refusal"
     if finish == "error":
-        raise Transient("The provider broke the answer off with an error.", hint="Run again.")
+        raise _broken_off(choice, headers)
     usage = completion.usage
     return Reply(
         choice.message.refusal or _text(choice.message.content),
@@ -86,6 +88,7 @@ def decode(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         output_tokens=_count(usage, "completion_tokens"),
         cached_tokens=_count(_entry(usage, "prompt_tokens_details"), "cached_tokens"),
         model=completion.model if isinstance(completion.model, str) else None,
+        hints=hints_of(headers, None, time.time()),
     )
 
 
@@ -104,21 +107,44 @@ def _entry(mapping: Any, name: str) -> Any:
     return mapping.get(name) if isinstance(mapping, dict) else None
 
 
-def _no_completion(headers: Mapping[str, str], body: bytes) -> Exception:
+def _no_completion(headers: Mapping[str, str], body: bytes) -> CallError:
+    return _hidden(headers, body) or Transient(
+        "The provider answered 200 with a body that is no chat completion.",
+        hint="Check that the base URL is that of an OpenAI-compatible server, up to and including its /v1.",
+    )
+
+
+def _hidden(headers: Mapping[str, str], body: bytes) -> CallError | None:
     """Some gateways hide an error in a 200: then it is that error."""
     try:
         data: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        data = None
-    error = data.get("error") if isinstance(data, dict) else None
-    if error:
-        code = error.get("code") if isinstance(error, dict) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 500
-        return error_of(status, {name.lower(): value for name, value in headers.items()}, body, time.time())
-    return Transient(
-        "The provider answered 200 with a body that is no chat completion.",
-        hint="Check that the base URL is that of an OpenAI-compatible server, up to and including its /v1.",
-    )
+        return None
+    if isinstance(data, list) and data:
+        data = data[0]
+    error = _entry(data, "error") or (data if _entry(data, "object") == "error" else None)
+    return error_of(_status(error), _lower(headers), body, time.time()) if error else None
+
+
+def _broken_off(choice: _Choice, headers: Mapping[str, str]) -> CallError:
+    if choice.finish_reason == "insufficient_system_resource":  # DeepSeek
+        return Overloaded("The provider broke the answer off: too much to do.", hint="Run again later.")
+    if isinstance(choice.error, dict):
+        body = _encoder.encode({"error": choice.error})
+        return error_of(_status(choice.error), _lower(headers), body, time.time())
+    return Transient("The provider broke the answer off with an error.", hint="Run again.")
+
+
+def _status(error: Any) -> int:
+    """The HTTP status that a hidden error stands for."""
+    code = _entry(error, "code")
+    if isinstance(code, str) and len(code) == 3 and code.isdecimal():
+        code = int(code)
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def openai_call(http: Http, *, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> Call:

@@ -1,7 +1,8 @@
-"""The one fake that users and tests share: answers any request, with latency, faults or a script. No sockets here.
+"""The one fake that users and tests share: answers any request, with latency, faults, limits or a script. No sockets here.
 
 Deterministic: an answer follows from its request alone; latency and faults from seed, prompt and attempt, never from
-the order of arrival. Attempts at a prompt are counted from its last good answer.
+the order of arrival; refusals by limits from the order and times of arrival, overload from what is in flight then.
+Attempts at a prompt are counted from its last good answer.
 """
 
 import asyncio
@@ -13,15 +14,33 @@ from typing import Any
 import msgspec
 
 from headrace.core.call import Finish, Reply, Request
-from headrace.core.errors import CallError, HeadraceError, Rejected, Throttled, Transient, UsageError
-from headrace.provider.chance import FAULT_WORDS, Fault, Faults, Latency, Plan, decide, words
+from headrace.core.errors import CallError, HeadraceError, Rejected, Transient, UsageError
+from headrace.core.limits import Unit
+from headrace.provider.chance import AT_ONCE, FAULT_WORDS, Fault, Faults, Latency, decide
+from headrace.provider.door import Door
 from headrace.provider.example import compiled
 from headrace.provider.ledger import Ledger
+from headrace.provider.notice import PARTS as NOTICE_PARTS
+from headrace.provider.notice import Answer, Notice
+from headrace.provider.quota import PARTS as QUOTA_PARTS
+from headrace.provider.quota import Quota, Refusal
+from headrace.provider.weather import Change, Knee, Outage
+from headrace.provider.wording import pairs, whole
 
 MODEL = "simulated"
-_WORDS = {"latency": "latency", "seed": "seed", "max_concurrency": "max_concurrency", **FAULT_WORDS}
+_WORDS = ("latency", "seed", "max_concurrency", *FAULT_WORDS, "limit", "headers", "knee", "outage", "tail", "change")
+_REPEATED = ("limit", "outage", "change")
+_PARTS = {"limit": QUOTA_PARTS, "headers": NOTICE_PARTS}
 _KEPT_SCHEMAS = 64
 _CHARACTERS_PER_TOKEN = 4
+_UNTOLD: dict[object, str] = {
+    Fault.RESET: "The simulated provider reset the connection.",
+    Fault.CUT: "The answer of the simulated provider was cut off.",
+    Fault.HANG: "The simulated provider never answers this call.",
+}
+_NO_COMPLETION = "The simulated provider answered 200 with a body that is no chat completion."
+_WALL_S = 1.7e9
+"""What the calendar says in process as a run begins: any time will do, always the same."""
 
 
 class After(msgspec.Struct, frozen=True):
@@ -57,15 +76,17 @@ class Visit:
         self.prompt = blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         self.asked = tokens(len(whole) - len(parts) + 1)
         self.latency_s = 0.0
-        self.ending: Fault | HeadraceError | Reply | None = None
+        self.ending: Fault | HeadraceError | Reply | Refusal | None = None
         """How it ends; None means with a good answer made from the request."""
 
 
 class Simulated:
     """A provider in this process: a `Call` that sleeps with asyncio, so it also works in virtual time.
 
-    `max_concurrency` answers 429 to calls above it. The three steps of a call (`arrive`, `reply`, `leave`) are
-    synchronous, so that a server can do them without a task per call. `script` replaces latency, faults and answers.
+    Limits, outages, changes, headers and the knee may be given in their words (`limits=["requests=1200/60"]`), whose
+    seconds are counted from the first call; `max_concurrency` is short for one limit. The three steps of a call
+    (`arrive`, `outcome`, `leave`) are synchronous, so that a server can do them without a task per call. `script`
+    replaces latency, faults and answers.
     """
 
     def __init__(
@@ -77,80 +98,149 @@ class Simulated:
         script: Script | None = None,
         max_concurrency: int | None = None,
         ledger: Ledger | None = None,
+        limits: Sequence[Quota | str] = (),
+        headers: Notice | str = "plain",
+        outages: Sequence[Outage | str] = (),
+        changes: Sequence[Change | str] = (),
+        knee: Knee | str | None = None,
     ) -> None:
-        if max_concurrency is not None and max_concurrency < 1:
-            raise UsageError(f"max_concurrency={max_concurrency} allows no call.", hint="Give 1 or more.")
         if isinstance(script, str) or (isinstance(script, Sequence) and not script):
             raise UsageError("A script is a list of at least one step.", hint='Write for example script=["positive"].')
-        self.latency = latency if isinstance(latency, Latency) else Latency(latency)
         self.faults = faults or Faults()
         self.seed = seed
         self.script = script
-        self.max_concurrency = max_concurrency
         self.ledger = ledger or Ledger()
-        self._by_chance = self.latency.sigma > 0 or self.faults.any > 0
-        self._plan = Plan(self.latency.median_s)
+        self.notice = Notice.parse(headers) if isinstance(headers, str) else headers
+        quotas = [Quota.parse(each) if isinstance(each, str) else each for each in limits]
+        if max_concurrency is not None:
+            quotas.append(Quota(unit=Unit.CONCURRENCY, limit=max_concurrency))
+        self.door = Door(
+            latency=latency if isinstance(latency, Latency) else Latency(latency),
+            limits=quotas,
+            outages=[Outage.parse(each) if isinstance(each, str) else each for each in outages],
+            changes=[Change.parse(each) if isinstance(each, str) else each for each in changes],
+            knee=Knee.parse(knee) if isinstance(knee, str) else knee,
+        )
+        self.clock: Callable[[], float] = _loop_s
+        """Seconds from anywhere; the running loop's, which may be virtual, unless a server has a better one."""
+        self.tells = self.notice.dialect.always and self.door.limits_anything
+        """Whether good answers say something about limits."""
+        self._chances = tuple((fault, chance) for fault, chance in self.faults.table() if chance)
+        self._by_chance = self.door.latency.by_chance or bool(self._chances)
         self._attempts: dict[bytes, int] = {}
         self._makers: dict[int, tuple[Mapping[str, Any], Callable[[int], Any]]] = {}
 
     @classmethod
     def parse(cls, name: str) -> "Simulated":
-        """What follows `sim:` in a model's name: nothing, or `latency=0.2,500=0.02,seed=7`.
+        """What follows `sim:` in a model's name: nothing, or `latency=0.2,500=0.02,limit=requests=600/60,kind=bucket`.
 
         Its ledger keeps counts only, so that a run of any length stays within bounded memory.
         """
-        given = words(name, _WORDS)
+        given: dict[str, str] = {}
+        repeated: dict[str, list[str]] = {word: [] for word in _REPEATED}
+        for word, value in pairs(name, _WORDS, "The simulated provider", _PARTS):
+            if word in given:
+                raise UsageError(f"{word} is given twice in {name!r}.", hint="Give it once.")
+            if word in repeated:
+                repeated[word].append(value)
+            else:
+                given[word] = value
+        latency = Latency.parse(given.get("latency", "0"))
+        slots = given.get("max_concurrency")
         return cls(
-            latency=Latency.parse(given.pop("latency", "0")),
-            seed=whole("seed", given.pop("seed", "0")),
-            max_concurrency=whole("max_concurrency", given.pop("max_concurrency"))
-            if "max_concurrency" in given
-            else None,
-            faults=Faults.of(given),
+            latency=latency.with_tail(given["tail"]) if "tail" in given else latency,
+            seed=whole("seed", given.get("seed", "0")),
+            max_concurrency=None if slots is None else whole("max_concurrency", slots),
+            faults=Faults.of({word: value for word, value in given.items() if word in FAULT_WORDS}),
             ledger=Ledger(per_item=False),
+            limits=repeated["limit"],
+            headers=given.get("headers", "plain"),
+            outages=repeated["outage"],
+            changes=repeated["change"],
+            knee=given.get("knee"),
         )
+
+    @property
+    def latency(self) -> Latency:
+        return self.door.latency
 
     async def __call__(self, request: Request) -> Reply:
         visit = self.arrive(request)
         try:
             if visit.ending is Fault.HANG:
                 await asyncio.get_running_loop().create_future()
-            if visit.latency_s or visit.ending is not Fault.THROTTLED_429:
+            if visit.latency_s or not _refused(visit):
                 await asyncio.sleep(visit.latency_s)
             reply = self.outcome(visit)
         except BaseException as error:
             self.leave(visit, status_of(visit, error))
             raise
+        if self.tells:
+            clock_s = self.clock()
+            hints = self.notice.hints(self.door.levels(clock_s), _WALL_S + self.door.now_s(clock_s))
+            reply = msgspec.structs.replace(reply, hints=hints)
         self.leave(visit, "200", paid=reply)
         return reply
 
     def arrive(self, request: Request) -> Visit:
         """A call comes in: count it and decide what will become of it."""
         visit = Visit(request)
-        if self.max_concurrency is not None and self.ledger.in_flight >= self.max_concurrency:
-            visit.ending = Fault.THROTTLED_429
-        elif self.script is not None:
-            self._follow_script(visit)
-        elif self._by_chance:
-            plan = decide(
-                self.latency, self.faults, seed=self.seed, prompt=visit.prompt, attempt=self._attempt(visit.prompt)
-            )
-            visit.latency_s, visit.ending = plan.latency_s, plan.fault
-        else:
-            visit.latency_s = self.latency.median_s
+        door, in_flight = self.door, self.ledger.in_flight
+        if door.watched:
+            most_output = _most_output(request) or 0
+            visit.ending = door.stop(self.clock(), in_flight, visit.asked, most_output)
+        if visit.ending is None:
+            if self.script is not None:
+                self._follow_script(visit)
+            elif self._by_chance:
+                attempt = self._attempt(visit.prompt)
+                plan = decide(door.latency, self._chances, seed=self.seed, prompt=visit.prompt, attempt=attempt)
+                visit.latency_s, visit.ending = plan.latency_s, plan.fault
+            else:
+                visit.latency_s = door.latency.median_s
+            if door.knee is not None:
+                visit.latency_s *= door.stretch(in_flight + 1)
         self.ledger.arrived()
         return visit
 
     def outcome(self, visit: Visit) -> Reply:
         """The reply of a visit whose time has come, or the error it ends in, raised."""
         ending = visit.ending
-        if ending is None:
-            return self._answer(visit)
-        if isinstance(ending, Reply):
-            return ending
+        if ending is None or isinstance(ending, Reply):
+            reply = self._answer(visit) if ending is None else ending
+            if self.door.charges_usage:
+                self.door.produced(self.clock(), reply.output_tokens or 0)
+            return reply
         if isinstance(ending, HeadraceError):
             raise copy.copy(ending)  # one instance raised again and again would gather tracebacks
-        raise _error_of(ending, self.faults.retry_after_s)
+        wall_s = _WALL_S + self.door.now_s(self.clock())
+        if (told := self.told(visit, wall_s)) is not None:
+            raise told.error(wall_s)
+        raise Transient(_UNTOLD.get(ending, _NO_COMPLETION), hint="Run again: it may have been a passing fault.")
+
+    def told(self, visit: Visit, wall_s: float) -> Answer | None:
+        """The answer of a visit that ends in a refusal or in a fault that is told; None for any other."""
+        ending = visit.ending
+        if ending is Fault.THROTTLED_429:
+            ending = Refusal()
+        if isinstance(ending, Refusal):
+            levels, model = self.door.levels(self.clock()), visit.request.model or MODEL
+            return self.notice.refuse(ending, levels, model=model, wall_s=wall_s, else_s=self.faults.retry_after_s)
+        return self.notice.fault(ending) if isinstance(ending, Fault) else None
+
+    def lines(self, wall_s: float) -> str:
+        """What the headers of a good answer say now about limits."""
+        return self.notice.lines(self.door.levels(self.clock()), wall_s)
+
+    def books(self, *, items: bool = True) -> dict[str, Any]:
+        """The ledger, and what each limit saw."""
+        return {"limits": self.door.quotas.as_json(), **self.ledger.as_json(items=items)}
+
+    def reset(self) -> None:
+        """Forget all but the calls in flight: attempts, counts and charges; time begins with the next call."""
+        self.ledger.reset()
+        self._attempts.clear()
+        self.door.reset()
 
     def leave(self, visit: Visit, status: str, *, paid: Reply | None = None) -> None:
         """The call is over; `paid` is the good answer that went out."""
@@ -202,11 +292,10 @@ class Simulated:
         request = visit.request
         finish: Finish = "stop"
         output_tokens = tokens(len(text))
-        if request.params:
-            allowed = request.params.get("max_completion_tokens", request.params.get("max_tokens"))
-            if isinstance(allowed, int) and allowed < output_tokens:
-                finish, output_tokens = "length", max(0, allowed)
-                text = text[: output_tokens * _CHARACTERS_PER_TOKEN]
+        allowed = _most_output(request)
+        if allowed is not None and allowed < output_tokens:
+            finish, output_tokens = "length", max(0, allowed)
+            text = text[: output_tokens * _CHARACTERS_PER_TOKEN]
         return Reply(text, finish, visit.asked, output_tokens, 0, request.model or MODEL)
 
     def _maker(self, schema: Mapping[str, Any]) -> Callable[[int], Any]:
@@ -222,11 +311,21 @@ class Simulated:
         return f"Simulated(seed={self.seed}, {self.ledger!r})"
 
 
-def whole(word: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise UsageError(f"{word}={value} is no whole number.", hint=f"Write for example {word}=7.") from None
+def _refused(visit: Visit) -> bool:
+    return isinstance(visit.ending, Refusal) or (isinstance(visit.ending, Fault) and visit.ending in AT_ONCE)
+
+
+def _loop_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _most_output(request: Request) -> int | None:
+    """The maximum output that the request names."""
+    params = request.params
+    if not params:
+        return None
+    most = params.get("max_completion_tokens", params.get("max_tokens"))
+    return most if isinstance(most, int) else None
 
 
 def tokens(characters: int) -> int:
@@ -236,33 +335,9 @@ def tokens(characters: int) -> int:
 
 def status_of(visit: Visit, error: BaseException | None = None) -> str:
     """The ledger's word for a call that ended without an answer; `gone` where the client left."""
-    if isinstance(visit.ending, Fault) and (
-        error is None or visit.ending is Fault.HANG or isinstance(error, CallError)
-    ):
-        return visit.ending.value
+    ending = visit.ending
+    if isinstance(ending, Fault | Refusal) and (error is None or ending is Fault.HANG or isinstance(error, CallError)):
+        return ending.value if isinstance(ending, Fault) else "429"
     if isinstance(error, HeadraceError):
         return str(getattr(error, "status", None) or error.kind)
     return "gone"
-
-
-def _error_of(fault: Fault, retry_after_s: float) -> CallError:
-    """What a client makes of this fault."""
-    again = "Run again: it may have been a passing fault."
-    match fault:
-        case Fault.THROTTLED_429:
-            return Throttled(
-                "The simulated provider answered 429: slow down.",
-                hint="Run again later: the item was not answered.",
-                status=429,
-                retry_after_s=retry_after_s,
-            )
-        case Fault.ERROR_500:
-            return Transient("The simulated provider answered 500.", hint=again, status=500)
-        case Fault.RESET:
-            return Transient("The simulated provider reset the connection.", hint=again)
-        case Fault.CUT:
-            return Transient("The answer of the simulated provider was cut off.", hint=again)
-        case Fault.MALFORMED:
-            return Transient("The simulated provider answered 200 with a body that is no chat completion.", hint=again)
-        case Fault.HANG:
-            return Transient("The simulated provider never answers this call.", hint="Set a timeout.")

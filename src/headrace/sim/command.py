@@ -12,13 +12,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen at, 0 for any that is free ({PORT})")
     parser.add_argument("--latency", default="0", help="seconds per answer: 0.2, or lognormal:MEDIAN,SIGMA (0)")
+    parser.add_argument("--tail", metavar="SHARE=SECONDS", help="a share of the calls that takes longer: 0.02=8")
     parser.add_argument(
         "--faults",
         default="",
-        help="how likely each fault is: 500=0.02,429=0.01,reset=0.01,hang=0.005,malformed=0.01,cut=0.01,retry_after=1",
+        help="how likely each fault is: 500=0.02,429=0.01,reset=0.01,hang=0.005,malformed=0.01,cut=0.01,503=0.01,"
+        "529=0.01,slow_down=0.01,html=0.01,hidden=0.01,quota=0.01,retry_after=1",
     )
     parser.add_argument("--seed", type=int, default=0, help="decides latencies and faults (0)")
-    parser.add_argument("--max-concurrency", type=int, metavar="N", help="answer 429 to more calls in flight than this")
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="UNIT=N/SECONDS",
+        help="answer 429 above it; may be given again: requests=1200/60, tokens=200000, input_tokens=, output_tokens=, "
+        "concurrency=37; with ,kind=sliding|fixed|bucket ,capacity=20 (of a bucket) ,phase=7 (of fixed windows) "
+        ",charge=admission|sum|usage (of tokens) ,refused=free|counted",
+    )
+    parser.add_argument("--max-concurrency", type=int, metavar="N", help="short for --limit concurrency=N")
+    parser.add_argument(
+        "--headers",
+        default="plain",
+        metavar="WHOSE",
+        help="what is told of limits: openai, azure, anthropic, gemini, groq, openrouter, mistral, ietf, plain (only "
+        "Retry-After), none, or lying; with ,retry=exact|none|SECONDS ,remaining=true|full|empty",
+    )
+    parser.add_argument("--knee", metavar="N,EXPONENT", help="above N calls in flight latency grows: 40,1.5")
+    parser.add_argument(
+        "--outage",
+        action="append",
+        default=[],
+        metavar="FROM-TO=FAULT",
+        help="seconds after the first call; may be given again: 30-50=503, or reset, hang, 529 and any other fault",
+    )
+    parser.add_argument(
+        "--change",
+        action="append",
+        default=[],
+        metavar="SECONDS:WORD=NUMBER",
+        help="a limit, knee or latency that becomes another; may be given again: 60:requests=400",
+    )
     parser.add_argument("--api-key", metavar="KEY", help="refuse other keys with 401")
     parser.add_argument("--model", metavar="NAME", help="refuse other models with 404")
 
@@ -29,11 +62,17 @@ def run(args: argparse.Namespace) -> int:
     from headrace.provider.simulated import Simulated  # noqa: PLC0415
     from headrace.sim.server import run_server  # noqa: PLC0415
 
+    latency = Latency.parse(args.latency)
     simulated = Simulated(
-        latency=Latency.parse(args.latency),
+        latency=latency if args.tail is None else latency.with_tail(args.tail),
         faults=Faults.parse(args.faults),
         seed=args.seed,
         max_concurrency=args.max_concurrency,
+        limits=args.limit,
+        headers=args.headers,
+        outages=args.outage,
+        changes=args.change,
+        knee=args.knee,
     )
     run_server(simulated, host=args.host, port=args.port, api_key=args.api_key, model=args.model, announce=_announce)
     return 0

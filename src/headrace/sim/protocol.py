@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import socket
 import struct
+import time
 from collections import deque
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 
 from headrace.core.errors import AttemptTimeout, HeadraceError, Unreachable
 from headrace.provider.chance import Fault
+from headrace.provider.quota import Refusal
 from headrace.provider.simulated import MODEL, Simulated, Visit, status_of
 from headrace.sim import wire
 
@@ -24,12 +26,13 @@ MOST_WAITING = 16
 """Pipelined requests on one connection before it stops reading."""
 
 _CHAT = (b"/v1/chat/completions", b"/chat/completions")
-_BROKEN = (Fault.RESET, Fault.MALFORMED, Fault.CUT)
 _RESET = struct.pack("ii", 1, 0)
+_JSON = "application/json"
 _REASONS = {
     200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
     413: "Content Too Large", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
-    500: "Internal Server Error", 503: "Service Unavailable", 529: "Overloaded",
+    402: "Payment Required", 500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable",
+    529: "Overloaded",
 }  # fmt: skip
 
 
@@ -209,29 +212,36 @@ class Connection(asyncio.Protocol):
         """The time of a call has come: answer it as was decided."""
         self.timer = None
         self.visit = None
-        simulated = self.simulated
-        if visit.ending is not None and isinstance(visit.ending, Fault) and visit.ending in _BROKEN:
-            self._break(visit.ending)
-            simulated.leave(visit, status_of(visit))
+        if visit.ending is not None and isinstance(visit.ending, Fault | Refusal):
+            self._fail(visit, visit.ending)
         else:
-            try:
-                reply = simulated.outcome(visit)
-                body = wire.completion(reply, simulated.ledger.paid)
-            except HeadraceError as error:
-                refusal = wire.refusal_of(error)
-                simulated.leave(visit, str(refusal.status))
-                self._write_refusal(refusal)
-            else:
-                self._write(200, body)
-                simulated.leave(visit, "200", paid=reply)
+            self._answer(visit)
         self._pump()
 
-    def _break(self, fault: Fault) -> None:
-        begun = b'{"id":"chatcmpl-0","object":"chat.completion","choices":[{"index":0,"mess'
-        if fault is Fault.RESET:
+    def _answer(self, visit: Visit) -> None:
+        simulated = self.simulated
+        try:
+            reply = simulated.outcome(visit)
+            body = wire.completion(reply, simulated.ledger.paid)
+        except HeadraceError as error:
+            refusal = wire.refusal_of(error)
+            simulated.leave(visit, str(refusal.status))
+            self._write_refusal(refusal)
+            return
+        self._write(200, body, simulated.lines(time.time()) if simulated.tells else "")
+        simulated.leave(visit, "200", paid=reply)
+
+    def _fail(self, visit: Visit, ending: Fault | Refusal) -> None:
+        simulated = self.simulated
+        told = simulated.told(visit, time.time())
+        if told is not None:
+            self._write(told.status, told.body, told.lines, kind=told.kind)
+        elif ending is Fault.RESET:
             self._reset()
         else:
-            self._write(200, begun, missing=500 if fault is Fault.CUT else 0)
+            begun = b'{"id":"chatcmpl-0","object":"chat.completion","choices":[{"index":0,"mess'
+            self._write(200, begun, missing=500 if ending is Fault.CUT else 0)
+        simulated.leave(visit, status_of(visit))
 
     def _check_key(self, asked: _Asked) -> None:
         key = self.house.api_key
@@ -239,7 +249,6 @@ class Connection(asyncio.Protocol):
             raise wire.NotServed(401, "Incorrect API key provided.", code="invalid_api_key")
 
     def _page(self, asked: _Asked, path: bytes, query: bytes) -> bytes:
-        ledger = self.simulated.ledger
         match path:
             case b"/v1/models" | b"/models":
                 _allow(asked.method, "GET")
@@ -249,8 +258,8 @@ class Connection(asyncio.Protocol):
             case b"/ledger":
                 _allow(asked.method, "GET", "DELETE")
                 if asked.method == b"DELETE":
-                    ledger.reset()
-                return msgspec.json.encode(ledger.as_json(items=query != b"items=no"))
+                    self.simulated.reset()
+                return msgspec.json.encode(self.simulated.books(items=query != b"items=no"))
             case b"/healthz":
                 _allow(asked.method, "GET")
                 return b'{"status":"ok"}'
@@ -260,21 +269,22 @@ class Connection(asyncio.Protocol):
         more = "" if refusal.retry_after_s is None else f"Retry-After: {refusal.retry_after_s:g}\r\n"
         if refusal.status == 405:
             more = f"Allow: {refusal.param}\r\n"
-        self._write(refusal.status, refusal.body(), more)
+        shape = self.simulated.notice.body
+        body = shape(refusal.status, refusal.type, refusal.param, refusal.code, refusal.message)
+        self._write(refusal.status, body, more)
 
-    def _write(self, status: int, body: bytes, more: str = "", *, missing: int = 0) -> None:
+    def _write(self, status: int, body: bytes, more: str = "", *, missing: int = 0, kind: str = _JSON) -> None:
         """Head and body in one write; with `missing` bytes promised and not sent, the connection closes."""
         if status == 200 and self.keep_alive and not missing:
             self.transport.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b"
+                % (more.encode(), len(body), body)
             )
             return
         if not self.keep_alive:
             more += "Connection: close\r\n"
         reason = _REASONS.get(status, "Error")
-        head = (
-            f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body) + missing}\r\n"
-        )
+        head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len(body) + missing}\r\n"
         self.transport.write(f"{head}{more}\r\n".encode() + body)
         if missing or not self.keep_alive:
             self.transport.close()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 
@@ -31,6 +32,7 @@ async def serve(
     if not 0 <= port <= MOST_PORT:
         raise UsageError(f"There is no port {port}.", hint=f"Choose a --port from 0 to {MOST_PORT}.")
     loop = asyncio.get_running_loop()
+    simulated.clock = time.monotonic  # some loops' own clocks are coarser than limits are
     house = House(simulated, loop, api_key, model, set())
     connection = Connection if api_key is None else KeyedConnection
     try:

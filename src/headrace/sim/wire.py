@@ -47,11 +47,6 @@ class NotServed(HeadraceError):
         self.code = code
         self.retry_after_s: float | None = None
 
-    def body(self) -> bytes:
-        return _encoder.encode(
-            {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
-        )
-
 
 class _Part(msgspec.Struct, gc=False):
     text: str = ""
@@ -235,7 +230,7 @@ def completion(reply: Reply, number: int) -> bytes:
 
 _REFUSALS: tuple[tuple[type[HeadraceError], int, str, str | None], ...] = (
     (QuotaExhausted, 429, "insufficient_quota", "insufficient_quota"),
-    (Throttled, 429, "requests", "rate_limit_exceeded"),
+    (Throttled, 429, "rate_limit_error", "rate_limit_exceeded"),
     (Overloaded, 503, "server_error", "overloaded"),
     (Credentials, 401, "invalid_request_error", "invalid_api_key"),
     (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
