@@ -14,6 +14,8 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 # Before anything of headrace is imported: no key of this machine's user reaches a test, and no proxy stands between a
 # test and its server on this machine.
 for name in list(os.environ):
+    if name == "HEADRACE_SCALE":  # how much of what is counted in thousands the tests run: a tenth, or all (make bench)
+        continue
     if name.startswith(_SECRET_OR_STEERING) or name.lower() in _PROXIES or name in {"NO_COLOR", "FORCE_COLOR"}:
         del os.environ[name]
 

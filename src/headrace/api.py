@@ -18,6 +18,7 @@ from headrace.core.event import Event
 from headrace.core.item import Outcome
 from headrace.core.ports import History, RunInfo
 from headrace.data.sink import check_output, write_outcomes
+from headrace.flow.queue import Priority
 from headrace.flow.retry import Retry
 from headrace.settings import DEFAULT_STORE, Limits, Settings
 from headrace.store.history import SqliteHistory
@@ -68,6 +69,11 @@ async def arun(
     limits: Limits = Limits(),
     retry: Retry = Retry(),
     timeout: float = 300.0,  # noqa: ASYNC109 - of each attempt, not of this function
+    deadline: float | None = None,
+    backup: float = 0.0,
+    max_failure_rate: float | None = None,
+    weight: float = 1.0,
+    priority: Priority = "normal",
     store: str | os.PathLike[str] = DEFAULT_STORE,
     fresh: bool = False,
     retry_failed: bool = True,
@@ -78,8 +84,14 @@ async def arun(
     `work` is an Ask, a Map or a function. `items` is a path (CSV, JSON Lines, Parquet, a folder of text files), `-` for
     standard input, an iterable or an async iterable. `to` is a result file (.jsonl, .csv, .parquet), written whole at
     the end, in the order of the source. `key` names the column that identifies an item, `name` the run where its
-    source has no path; `timeout` is in seconds, for one attempt. What was answered before comes from the store; what
-    failed before is tried again unless `retry_failed` is off; `fresh` asks everything anew.
+    source has no path. What was answered before comes from the store; what failed before is tried again unless
+    `retry_failed` is off; `fresh` asks everything anew.
+
+    `limits` states what the provider allows, where you know it; the rest is found. `timeout` is the most seconds for
+    one attempt, which follow what the calls take. After `deadline` seconds the run stops, and what is not done is
+    pending. `backup` is the share of calls (0.02) that may be made twice for stragglers at the end. A larger share of
+    failed items than `max_failure_rate` stops the run. Runs in one program that call the same model at the same
+    address with the same key share its limits, by `weight` and `priority`.
 
     Items that fail are outcomes, never exceptions. Raises UsageError and InputError before any call where the run
     cannot work, StoreError, and the CallError that ended the run where the provider refused it as a whole (bad key,
@@ -89,8 +101,9 @@ async def arun(
         check_output(to)
         spare_source(to, items)
     settings = Settings(
-        key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, store=Path(store), fresh=fresh,
-        retry_failed=retry_failed,
+        key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, deadline_s=deadline,
+        backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority, store=Path(store),
+        fresh=fresh, retry_failed=retry_failed,
     )  # fmt: skip
     made = assemble(work, items, settings, emit=on_event or _ignore, environ=os.environ)
     try:
@@ -122,6 +135,11 @@ async def stream(
     limits: Limits = Limits(),
     retry: Retry = Retry(),
     timeout: float = 300.0,  # noqa: ASYNC109 - of each attempt, not of this function
+    deadline: float | None = None,
+    backup: float = 0.0,
+    max_failure_rate: float | None = None,
+    weight: float = 1.0,
+    priority: Priority = "normal",
     store: str | os.PathLike[str] = DEFAULT_STORE,
     ordered: bool = False,
     fresh: bool = False,
@@ -134,7 +152,8 @@ async def stream(
     Takes and raises what `arun` does, without `to`.
     """
     settings = Settings(
-        key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, store=Path(store),
+        key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, deadline_s=deadline,
+        backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority, store=Path(store),
         ordered=ordered, fresh=fresh, retry_failed=retry_failed,
     )  # fmt: skip
     made = assemble(work, items, settings, emit=on_event or _ignore, environ=os.environ)

@@ -4,8 +4,10 @@ that reads API keys."""
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -13,10 +15,14 @@ from headrace.core.call import Call, Reply, Request
 from headrace.core.digest import canonical, digest_of, short
 from headrace.core.errors import HeadraceError, MissingKey, UsageError
 from headrace.core.event import Event
-from headrace.core.model import Model
+from headrace.core.limits import Unit
+from headrace.core.model import SCHEMES, Model
 from headrace.core.ports import RunInfo, Source, Store, Task
 from headrace.data.source import open_source
+from headrace.engine.governor import Account
 from headrace.engine.runner import Runner, RunSettings
+from headrace.flow.estimate import Charge
+from headrace.provider.function import function_call, is_async
 from headrace.provider.openai import DEFAULT_BASE_URL, openai_call
 from headrace.settings import Settings
 from headrace.store.sqlite import SqliteStore
@@ -25,6 +31,14 @@ from headrace.task.function import FunctionTask
 from headrace.task.prompt import Template
 from headrace.task.schema import Returns, returns_of
 from headrace.task.work import Ask, Map
+
+_START = 20
+"""Calls in flight that a search begins with: few enough for any hosted model."""
+_START_NEAR = 4
+_NEAR = frozenset({"localhost", "127.0.0.1", "::1"})
+"""A server on this machine works on a few calls at once."""
+_MOST_ASYNC = 256
+_MOST_THREADS = 64
 
 Work = Ask | Map | Callable[[Any], Any]
 Close = Callable[[], Awaitable[None]]
@@ -37,7 +51,10 @@ class Endpoint(msgspec.Struct, frozen=True):
     model: str
     call: Call
     close: Close
-    concurrency: int
+    account: Account
+    slots: int | None = None
+    """How many calls it works on at once, where that is known."""
+    charge: Charge = Charge("usage")
     max_tokens: str = "max_tokens"
     """What it calls the most tokens an answer may have."""
 
@@ -77,11 +94,12 @@ def assemble(
     runner = Runner(
         task, endpoint.call, source, opened, info,
         RunSettings(
-            concurrency=settings.limits.concurrency or endpoint.concurrency, timeout_s=settings.timeout_s,
-            retry=settings.retry, ordered=settings.ordered, fresh=settings.fresh, retry_failed=settings.retry_failed,
+            stated=_stated(settings, endpoint), charge=endpoint.charge, timeout_s=settings.timeout_s,
+            deadline_s=settings.deadline_s, backup_share=settings.backup, max_failure_rate=settings.max_failure_rate,
+            weight=settings.weight, priority=settings.priority, retry=settings.retry, ordered=settings.ordered, fresh=settings.fresh, retry_failed=settings.retry_failed,
             keyed=settings.key is not None, seed=settings.seed,
         ),
-        emit=emit,
+        account=endpoint.account, emit=emit,
     )  # fmt: skip
 
     def restore(value: Any) -> Any:
@@ -92,6 +110,11 @@ def assemble(
             return value
 
     return Assembled(runner, opened, source, schema, restore, close)
+
+
+def _stated(settings: Settings, endpoint: Endpoint) -> dict[Unit, float]:
+    slots = {} if endpoint.slots is None else {Unit.CONCURRENCY: float(endpoint.slots)}
+    return slots | settings.limits.stated
 
 
 def request_of(work: Ask, item: Any, environ: Mapping[str, str]) -> Request:
@@ -120,7 +143,12 @@ def _worked(
             f"{type(work).__name__} is nothing that can be run over items.", hint="Give an Ask, a Map or a function."
         )
     made = FunctionTask(function.function, name=function.name, version=function.version)
-    return _function(function), made, {"work": "function", "name": made.label, "version": function.version}, None
+    return (
+        _function(function, environ),
+        made,
+        {"work": "function", "name": made.label, "version": function.version},
+        None,
+    )
 
 
 def _asked(work: Ask, endpoint: Endpoint) -> tuple[AskTask, Template, Returns | None]:
@@ -195,8 +223,18 @@ def _openai(model: Model, environ: Mapping[str, str], to_call: bool) -> Endpoint
 
     http = AioHttp()
     call = openai_call(http, base_url=base_url, api_key=key, headers=model.headers)
-    max_tokens = "max_completion_tokens" if base_url == DEFAULT_BASE_URL else "max_tokens"
-    return Endpoint(("openai", base_url), model.name, call, http.close, 16, max_tokens)
+    official = base_url == DEFAULT_BASE_URL
+    return Endpoint(
+        ("openai", base_url), model.name, call, http.close, _account("openai", base_url, model.name, key),
+        charge=Charge("admission" if official else "usage"), max_tokens="max_completion_tokens" if official else "max_tokens",
+    )  # fmt: skip
+
+
+def _account(provider: str, base_url: str, model: str, key: str | None) -> Account:
+    """Whose limits they are. The key is told apart by a digest, and never kept."""
+    whose = sha256(b"headrace account\0" + key.encode()).hexdigest()[:16] if key else "-"
+    near = urlsplit(base_url).hostname in _NEAR
+    return Account(f"{provider} {base_url} {model} {whose}", start=_START_NEAR if near else _START)
 
 
 def _sendable(key: str) -> str | None:
@@ -213,7 +251,9 @@ def _sendable(key: str) -> str | None:
 def _simulated(model: Model, _environ: Mapping[str, str], _to_call: bool) -> Endpoint:  # noqa: FBT001
     from headrace.provider.simulated import Simulated  # noqa: PLC0415 - only who simulates needs it
 
-    return Endpoint(("sim", ""), model.name, Simulated.parse(model.name), _nothing_to_close, 16)
+    return Endpoint(
+        ("sim", ""), model.name, Simulated.parse(model.name), _nothing_to_close, _account("sim", "", model.name, None)
+    )
 
 
 def _local(model: Model, _environ: Mapping[str, str], to_call: bool) -> Endpoint:  # noqa: FBT001
@@ -235,19 +275,27 @@ def _local(model: Model, _environ: Mapping[str, str], to_call: bool) -> Endpoint
         await http.close()
         await server.close()
 
-    return Endpoint(("local", ""), MODEL, call, close, CONCURRENCY)
+    return Endpoint(("local", ""), MODEL, call, close, _account("local", "", MODEL, None), slots=CONCURRENCY)
 
 
-def _function(work: Map) -> Endpoint:
-    from headrace.provider.function import function_call  # noqa: PLC0415 - only for functions
-    from headrace.provider.threads import Threads  # noqa: PLC0415 - as above
+def _account_of(work: Map, environ: Mapping[str, str]) -> Account:
+    """The account that a function calls, where it names one; else it is an endpoint of its own."""
+    if work.endpoint.partition(":")[0] in SCHEMES:
+        return endpoint_of(Model(work.endpoint), environ, to_call=False).account
+    most = _MOST_ASYNC if is_async(work.function) else _MOST_THREADS
+    return Account(f"function {work.endpoint or id(work.function)}", start=_START, most=most)
+
+
+def _function(work: Map, environ: Mapping[str, str]) -> Endpoint:
+    from headrace.provider.threads import Threads  # noqa: PLC0415 - only for functions
 
     threads = Threads()
+    account = _account_of(work, environ)
 
     async def close() -> None:
         threads.close()
 
-    return Endpoint(("function", ""), "", function_call(work.function, threads), close, 16)
+    return Endpoint(("function", ""), "", function_call(work.function, threads), close, account)
 
 
 async def _nothing_to_close() -> None:

@@ -1,23 +1,60 @@
 """How a run goes about its work: a few frozen values with defaults for who sets nothing."""
 
+import math
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 
 from headrace.core.errors import UsageError
+from headrace.core.limits import Unit
+from headrace.flow.queue import LEAST_WEIGHT, MOST_WEIGHT, Priority
 from headrace.flow.retry import Retry
 
+MOST_IN_FLIGHT = 10_000
 DEFAULT_STORE = Path(".headrace") / "store.db"
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """What the provider allows. `concurrency` is how many calls are in flight at once; None takes the model's default."""
+def _above_zero(number: float | None, message: str, hint: str) -> None:
+    if number is not None and not 0 < number < math.inf:
+        raise UsageError(message.format(f"{number:g}"), hint=hint)
 
-    concurrency: int | None = None
+
+def _share(number: float | None, message: str, hint: str, most: float) -> None:
+    if number is not None and not 0 <= number <= most:
+        raise UsageError(message.format(f"{number:g}"), hint=hint)
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the provider allows, where you know it; what you leave out is found and held by itself.
+
+    They belong to the account at the endpoint: runs that share it share them, and the strictest statement holds.
+    """
+
+    concurrency: int | Literal["auto"] = "auto"
+    """Calls in flight at once. A stated number applies from the first call and is never passed."""
+    rpm: float | None = None
+    """Requests per minute."""
+    tpm: float | None = None
+    """Tokens per minute, as the provider counts them."""
 
     def __post_init__(self) -> None:
-        if self.concurrency is not None and not 1 <= self.concurrency <= 10_000:
-            raise UsageError(f"A concurrency of {self.concurrency} cannot work.", hint="Give a number from 1 to 10000.")
+        wrong = isinstance(self.concurrency, bool) or not isinstance(self.concurrency, int | str)
+        if wrong or (isinstance(self.concurrency, str) and self.concurrency != "auto"):
+            raise UsageError(f"A concurrency of {self.concurrency!r} cannot work.", hint="Give a number, or auto.")
+        if isinstance(self.concurrency, int) and not 1 <= self.concurrency <= MOST_IN_FLIGHT:
+            raise UsageError(
+                f"A concurrency of {self.concurrency} cannot work.", hint=f"Give a number from 1 to {MOST_IN_FLIGHT}."
+            )
+        _above_zero(self.rpm, "A limit of {} requests per minute lets no call through.", "Give a number above 0.")
+        _above_zero(self.tpm, "A limit of {} tokens per minute lets no call through.", "Give a number above 0.")
+
+    @property
+    def stated(self) -> dict[Unit, float]:
+        """Only what is stated: calls in flight, requests and tokens per minute."""
+        each = {Unit.REQUESTS: self.rpm, Unit.TOKENS: self.tpm}
+        stated = {unit: float(limit) for unit, limit in each.items() if limit is not None}
+        return stated if self.concurrency == "auto" else {Unit.CONCURRENCY: self.concurrency, **stated}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +69,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     retry: Retry = Retry()
     timeout_s: float = 300.0
-    """Of one attempt."""
+    """Of one attempt, at most: it follows what the calls take."""
+    deadline_s: float | None = None
+    """Of the whole run: what is not done by then stays pending."""
+    backup: float = 0.0
+    """The share of calls that may be second calls for stragglers at the end; 0.02 is 2 %."""
+    max_failure_rate: float | None = None
+    """The share of items that may fail; more of them stop the run."""
+    weight: float = 1.0
+    """This run's part of what it shares with others at the same endpoint."""
+    priority: Priority = "normal"
     store: Path = DEFAULT_STORE
     ordered: bool = False
     fresh: bool = False
@@ -40,9 +86,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.timeout_s > 0:
+        _above_zero(self.timeout_s, "A timeout of {} s cannot work.", "Give a number of seconds above 0.")
+        _above_zero(self.deadline_s, "A deadline of {} s leaves no time.", "Give a number of seconds above 0.")
+        if not LEAST_WEIGHT <= self.weight <= MOST_WEIGHT:
             raise UsageError(
-                f"A timeout of {self.timeout_s:g} s cannot work.", hint="Give a number of seconds above 0."
+                f"A weight of {self.weight:g} cannot work.",
+                hint=f"Give a number from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}; 1 is usual.",
+            )
+        _share(
+            self.backup,
+            "{} of the calls cannot be backups.",
+            "Give a share from 0 to 0.5, for example 0.02 or 2%.",
+            0.5,
+        )
+        _share(
+            self.max_failure_rate, "A failure rate of {} cannot be passed.",
+            "Give a share from 0 to 1, for example 0.1 or 10%.", 1.0,
+        )  # fmt: skip
+        if self.priority not in get_args(Priority):
+            raise UsageError(
+                f"There is no priority {self.priority!r}.", hint=f"Choose from {', '.join(get_args(Priority))}."
             )
         if self.first is not None and self.first < 1:
             raise UsageError(f"The first {self.first} items are none.", hint="Give a number from 1 up.")

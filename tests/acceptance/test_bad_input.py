@@ -124,7 +124,19 @@ WORDS = [
     wrong("concurrency 0", ("--concurrency", "0"), "concurrency of 0", "from 1"),
     wrong("concurrency below 0", ("--concurrency", "-3"), "concurrency of -3", "from 1"),
     wrong("too much concurrency", ("--concurrency", "1000000"), "concurrency of 1000000", "10000"),
-    wrong("automatic concurrency", ("--concurrency", "auto"), "--concurrency", "'auto'"),
+    wrong("concurrency of a word", ("--concurrency", "many"), "--concurrency", "'many' is no number and not auto"),
+    wrong("no requests a minute", ("--rpm", "0"), "limit of 0 requests per minute", "above 0"),
+    wrong("requests below 0", ("--rpm", "-60"), "limit of -60 requests per minute", "above 0"),
+    wrong("requests of no number", ("--rpm", "nan"), "limit of nan requests per minute", "above 0"),
+    wrong("requests without end", ("--rpm", "inf"), "limit of inf requests per minute", "above 0"),
+    wrong("no tokens a minute", ("--tpm", "0"), "limit of 0 tokens per minute", "above 0"),
+    wrong("a deadline of 0", ("--deadline", "0"), "deadline of 0 s", "above 0"),
+    wrong("a deadline below 0", ("--deadline", "-1"), "deadline of -1 s", "above 0"),
+    wrong("backups for all", ("--backup", "80%"), "0.8 of the calls cannot be backups", "0.02 or 2%"),
+    wrong("backups below 0", ("--backup=-2%",), "-0.02 of the calls cannot be backups", "0.02 or 2%"),
+    wrong("backups of a word", ("--backup", "some"), "--backup", "'some' is no share such as 2% or 0.02"),
+    wrong("a failure rate above 1", ("--max-failure-rate", "10"), "failure rate of 10", "0.1 or 10%"),
+    wrong("a failure rate of a word", ("--max-failure-rate", "high"), "--max-failure-rate", "'high' is no share"),
     wrong("timeout 0", ("--timeout", "0"), "timeout of 0 s", "above 0"),
     wrong("timeout of no number", ("--timeout", "nan"), "timeout of nan", "above 0"),
     wrong("first 0", ("--first", "0"), "first 0 items", "from 1"),
@@ -141,8 +153,7 @@ WORDS = [
     *[
         wrong(f"unknown word {words[0]}", words, f"unrecognized arguments: {words[0]}.", "--help")
         for words in (
-            ("--rpm", "60"), ("--tpm", "1000"), ("--budget", "5"), ("--backup", "2%"), ("--deadline", "60"),
-            ("--max-failure-rate", "0.5"), ("--json",), ("--temp", "1"), ("--conc", "3"),
+            ("--budget", "5"), ("--json",), ("--temp", "1"), ("--conc", "3"),
         )
     ],
 ]  # fmt: skip

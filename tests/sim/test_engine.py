@@ -5,6 +5,7 @@ import random
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,11 +17,12 @@ from headrace.core.errors import (
     HeadraceError,
     InputError,
     Rejected,
+    SystemicFailure,
     Throttled,
     Transient,
     Unreachable,
 )
-from headrace.core.event import CallEnded, CallStarted, Event, Held, Settled
+from headrace.core.event import CallEnded, CallStarted, Event, Gauge, Held, Settled
 from headrace.core.item import Item
 from headrace.sim.loop import run
 from headrace.store.memory import Memory, MemoryStore
@@ -75,16 +77,18 @@ def test_every_item_ends_once(
                 durable = {outcome.key for outcome in stored(memory)}
                 assert {outcome.key for outcome in batch} <= durable
                 taken += batch
-        assert made.info.status == "finished"
+        # where nine of ten calls fail, nothing may work for ten minutes: then the run stops, as it should
+        assert made.info.status == "finished" or (share == 0.9 and isinstance(made.error, SystemicFailure))
         return taken
 
     outcomes = run(main())
-    assert sorted(outcome.position for outcome in outcomes) == list(range(items))
+    positions = [outcome.position for outcome in outcomes]
+    assert len(set(positions)) == len(positions) == len(stored(memory))
+    assert len(positions) == items or share == 0.9
     assert all(outcome.value == f"ok {texts[outcome.position]}" for outcome in outcomes if outcome.ok)
-    assert not ordered or [outcome.position for outcome in outcomes] == list(range(items))
+    assert not ordered or positions == sorted(positions)
     assert provider.most_in_flight <= concurrency
     assert all(count == 1 for count in provider.paid.values())
-    assert len(stored(memory)) == items
 
 
 @settings(max_examples=25, deadline=None)
@@ -621,6 +625,9 @@ def test_the_same_seed_replays_the_same_run() -> None:
                 runner(provider, Rows([f"t{n}" for n in range(80)]), MemoryStore(commit_s=0.02), events=events, seed=9)
             )
         )
-        return events
+        return [
+            msgspec.structs.replace(event, cpu_s=0.0, memory_bytes=0) if isinstance(event, Gauge) else event
+            for event in events
+        ]
 
     assert once() == once()

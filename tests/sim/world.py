@@ -3,14 +3,16 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from headrace.core.call import Reply, Request
 from headrace.core.errors import HeadraceError
 from headrace.core.event import Event
 from headrace.core.item import Item, Outcome
+from headrace.core.limits import Unit
 from headrace.core.ports import RunInfo
+from headrace.engine.governor import Account
 from headrace.engine.runner import Runner, RunSettings
 from headrace.flow.retry import Retry
 from headrace.store.memory import Memory, MemoryStore
@@ -85,7 +87,10 @@ def runner(
     rows: Rows,
     store: MemoryStore,
     *,
-    concurrency: int = 10,
+    concurrency: int | None = 10,
+    limits: Mapping[Unit, float] | None = None,
+    account: Account = Account("test"),
+    name: str = "r",
     events: list[Event] | None = None,
     template: str = "{text}",
     timeout_s: float = 60.0,
@@ -94,12 +99,13 @@ def runner(
     task: Any = None,
     **settings: Any,
 ) -> Runner:
-    """A run that is ready to start, under the id `r`."""
+    """A run that is ready to start, under the id `name`. Without `concurrency` it is searched for."""
     asked = task or AskTask(Template(template), endpoint=("test", ""), model="m")
+    stated = {} if concurrency is None else {Unit.CONCURRENCY: float(concurrency)}
     return Runner(
-        asked, provider, rows, store, RunInfo(id="r", name="r", source=rows.name, spec={}),
-        RunSettings(concurrency=concurrency, timeout_s=timeout_s, retry=retry, seed=seed, **settings),
-        emit=(events if events is not None else []).append,
+        asked, provider, rows, store, RunInfo(id=name, name=name, source=rows.name, spec={}),
+        RunSettings(stated=stated | dict(limits or {}), timeout_s=timeout_s, retry=retry, seed=seed, **settings),
+        account=account, emit=(events if events is not None else []).append,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from rich.console import Console
 from headrace.cli.display import LINE_EVERY_S, LIVE_EVERY_S, Display, preview, terminal
 from headrace.cli.lines import ASCII, UNICODE, Glyphs, live_lines, log_line, printable
 from headrace.core.event import RunStarted
-from headrace.engine.tally import FailureGroup, Hold, Snapshot, Tally
+from headrace.engine.snapshot import CallErrors, FailureGroup, Hold, LimitChange, LimitUse, Snapshot
+from headrace.engine.tally import Tally
 from headrace.report.text import cells
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -38,7 +39,7 @@ RUNNING = Snapshot(
     most_in_flight=10,
     calls=490,
     retries=18,
-    call_errors={"throttled": 14, "timeout": 13},
+    call_errors=(CallErrors("throttled", 429, 14), CallErrors("timeout", None, 13)),
     input_tokens=81_204,
     output_tokens=9_322,
     p50_s=1.9,
@@ -49,6 +50,28 @@ RUNNING = Snapshot(
     failures=(
         FailureGroup("timeout", 9, "No answer within 30 s.", "Raise --timeout.", ("17", "204", "333", "400")),
         FailureGroup("answer", 3, "No JSON.", "", ("5",)),
+    ),
+)
+BOUND = msgspec.structs.replace(
+    RUNNING,
+    in_flight=37,
+    uses=(
+        LimitUse(unit="concurrency", used=37, allowed=40),
+        LimitUse(unit="requests", used=588, allowed=598.3, window_s=60.0, learnt=True, pace=98.3, mean_pace=81.0),
+        LimitUse(unit="tokens", used=36_900, allowed=90_000, window_s=60.0, pace=41.0, mean_pace=38.4),
+        LimitUse(unit="output tokens", used=5, allowed=None, window_s=60.0),
+    ),
+    queued=212,
+    binding="requests",
+    waited_s={"requests": 42.0, "concurrency": 9.0, "backoff": 1.0},
+    cpu_s=9.4,
+    cpu_share=0.132,
+    memory_bytes=118_400_000,
+    backups=7,
+    paid_again={"timeout": 2, "backup": 5},
+    changes=(
+        LimitChange(3.0, "tokens", 90_000.0, 60.0, "told by the provider"),
+        LimitChange(58.0, "requests", 598.3, 60.0, "found by refusals"),
     ),
 )
 ENDED = msgspec.structs.replace(RUNNING, state="ended", status="finished", in_flight=0, eta_s=None)
@@ -126,6 +149,63 @@ def test_live_lines_without_a_total() -> None:
     assert "left" not in said
 
 
+def test_live_lines_tell_what_bounds_the_run() -> None:
+    """In flight of what is allowed, what binds, the queue, the use of each known limit, quantiles, CPU and memory."""
+    lines = lines_of(BOUND)
+    for sought in (
+        "37/40 in flight · bound by requests · 212 waiting",
+        "requests 98 % of about 598/min · tokens 41 % of 90,000/min",
+        "calls P50 1.9 s · P95 4.1 s · P99 6.0 s · CPU 13 % · 118 MB",
+        "failed calls: 14 throttled (429), 13 timeout",
+        "limit: about 598 requests a minute (found by refusals)",
+    ):
+        assert sought in lines, sought
+    assert "7 backups" in "\n".join(lines)
+
+
+def test_news_of_a_limit_goes_after_a_while() -> None:
+    """A change is told for twenty seconds; the last one of each limit only."""
+    changes = tuple(LimitChange(50.0 + i, "concurrency", 30.0 - i, 0.0, "cut") for i in range(9))
+    cut = msgspec.structs.replace(BOUND, changes=changes)
+    assert "limit: 22 calls in flight (cut)" in lines_of(cut)
+    assert not [line for line in lines_of(msgspec.structs.replace(cut, seconds=90.0)) if line.startswith("limit")]
+    gone = msgspec.structs.replace(BOUND, changes=(LimitChange(60.0, "tokens", None, 60.0, ""),))
+    assert "limit: no limit of tokens" in lines_of(gone)
+
+
+def test_a_disturbance_stands_out() -> None:
+    """A limit that is used up is as it should be; breaker, backoff and a busy process are yellow; failures are red."""
+
+    def styles(snapshot: Snapshot) -> dict[str, str]:
+        """The style of each part."""
+        return {text: style for line in live_lines(snapshot, 200, UNICODE) for text, style in line if text}
+
+    calm = styles(msgspec.structs.replace(BOUND, failed=0, failures=(), hold=None))
+    assert not {"yellow", "red"} & set(calm.values())
+    broken = styles(msgspec.structs.replace(BOUND, binding="breaker", cpu_share=0.97))
+    assert (broken["held by the breaker"], broken["CPU 97 %"]) == ("yellow", "yellow")
+    assert styles(msgspec.structs.replace(BOUND, binding="backoff"))["held by backoff"] == "yellow"
+
+
+def test_without_a_known_limit_only_what_is_in_flight_is_told() -> None:
+    """No gauge yet, no limit of concurrency, nobody waiting: no word about what is not known."""
+    assert "10/10 in flight" in lines_of(RUNNING)
+    free = msgspec.structs.replace(RUNNING, concurrency=0, uses=(LimitUse(unit="concurrency", used=3),), in_flight=3)
+    assert "3 in flight" in lines_of(free)
+    shared = msgspec.structs.replace(BOUND, in_flight=10, others=27, queued=0)
+    assert "37/40 in flight · bound by requests · 27 of them held elsewhere" in lines_of(shared)
+
+
+def test_what_binds_comes_first_where_not_all_limits_fit() -> None:
+    """On a narrow terminal the limit that binds is the one that is shown, and the line with it fits."""
+    tokens = msgspec.structs.replace(BOUND, binding="tokens")
+    assert "requests 98 % of about 598/min · tokens 41 % of 90,000/min" in lines_of(tokens, 60)
+    narrow = lines_of(tokens, 39)
+    assert "tokens 41 % of 90,000/min" in narrow
+    assert "37/40 in flight · bound by tokens" in narrow
+    assert "calls P50 1.9 s · P95 4.1 s · P99 6.0 s" in narrow
+
+
 def test_live_lines_tell_what_is_waited_for() -> None:
     """A hold shows its seconds and reason; one without an end shows its reason; stopping shows what is in flight."""
     wait = msgspec.structs.replace(RUNNING, hold=Hold("the provider answered 429 (slow down)", 11.3))
@@ -141,7 +221,7 @@ def test_no_line_is_wider_than_the_terminal(width: int, glyphs: Glyphs) -> None:
     """From one column to two hundred every live line fits, also with wide letters and long names."""
     hold = Hold("日本語の説明" * 20, 3.0)
     wide = msgspec.structs.replace(RUNNING, name="通話分析" * 30, source="x" * 300, hold=hold)
-    for snapshot in (RUNNING, wide, Snapshot()):
+    for snapshot in (RUNNING, wide, Snapshot(), BOUND, msgspec.structs.replace(BOUND, binding="制限" * 50)):
         for line in lines_of(snapshot, width, glyphs):
             assert columns(line) <= width, line
 
@@ -273,9 +353,50 @@ def test_log_line_tells_everything_once() -> None:
     """The line of a log has the figures of the live display, and what is waited for."""
     line = log_line(msgspec.structs.replace(RUNNING, hold=Hold("429", 3.0)))
     assert line == (
-        "1:05 min: 612 of 1,000 done, 600 ok, 12 failed, 140 from the store, 24.3 items/s, about 16 s left, "
-        "10 in flight; waiting 3 s: 429"
+        "1:05 min: 612 of 1,000 done, 600 ok, 12 failed, 140 from the store, 24.3 items/s, about 16 s left; "
+        "10/10 in flight; calls P50 1.9 s, P95 4.1 s, P99 6.0 s; failed calls: 14 throttled (429), 13 timeout; "
+        "waiting 3 s: 429"
     )
+    assert log_line(BOUND, 55.0).partition("; ")[2] == (
+        "37/40 in flight, bound by requests, 212 waiting; requests 98 % of about 598/min, tokens 41 % of 90,000/min; "
+        "calls P50 1.9 s, P95 4.1 s, P99 6.0 s, CPU 13 %, 118 MB; failed calls: 14 throttled (429), 13 timeout; "
+        "limit: about 598 requests a minute (found by refusals)"
+    )
+
+
+def test_pipe_tells_each_change_of_a_limit_once() -> None:
+    """The next line of the log has it, the ones after that do not; what came before the first line is in that."""
+    stream = Stream()
+    display = Display(stream)
+    for tick in range(401):
+        seconds = 40 + tick * 0.1
+        changes = tuple(each for each in BOUND.changes if each.after_s <= seconds)
+        display.update(msgspec.structs.replace(BOUND, seconds=seconds, changes=changes))
+    assert stream.getvalue().count("told by the provider") == 1
+    assert stream.getvalue().count("found by refusals") == 1
+    assert "told by the provider" in stream.getvalue().splitlines()[1]
+
+
+def test_summary_tells_how_the_limits_were_used() -> None:
+    """What bound the run, how much of each limit was used, what was perhaps paid twice, and what it took here."""
+    stream = Stream()
+    Display(stream).finish(msgspec.structs.replace(BOUND, state="ended", status="finished", queued=0, binding=""))
+    for sought in (
+        "490 calls, 18 retries among them, 7 backups",
+        "bound by requests 64 %, concurrency 14 % of the time",
+        "used on average: requests 81 % of about 598/min, tokens 38 % of 90,000/min",
+        "failed calls: 14 throttled (429), 13 timeout",
+        "perhaps paid for and not used: 5 backup, 2 timeout",
+        "this process: CPU 9.4 s, at most 118 MB of memory",
+    ):
+        assert sought in stream.getvalue(), sought
+
+
+def test_an_opening_without_a_number_promises_none() -> None:
+    """Where the concurrency is to be found, the log says so."""
+    stream = Stream()
+    Display(stream).update(msgspec.structs.replace(RUNNING, seconds=0.1, concurrency=0))
+    assert stream.getvalue() == "calls: 1,000 items of calls.csv, as many calls at a time as the provider takes\n"
 
 
 def test_dumb_terminal_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +433,11 @@ def test_foreign_text_steers_nothing(*, tty: bool) -> None:
         source=evil,
         reason=evil,
         status="stopped",
-        call_errors={evil: 2},
+        call_errors=(CallErrors(evil, 500, 2),),
+        binding=evil,
+        changes=(LimitChange(60.0, evil, 5.0, 60.0, evil),),
+        waited_s={evil: 50.0},
+        paid_again={evil: 2},
         failures=(group,),
         hold=Hold(evil, 3),
     )

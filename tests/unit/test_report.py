@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from headrace.core.errors import OutputError
 from headrace.core.item import Failure, Outcome
 from headrace.core.ports import Counts, RunInfo
-from headrace.engine.tally import Snapshot
+from headrace.engine.snapshot import CallErrors, LimitChange, LimitUse, Snapshot, Stretch
 from headrace.report.fields import Distribution, Fields, Spread, declared_type, resolve
 from headrace.report.page import check_writable, render, write
 from headrace.report.survey import FIRST_ROWS, SPREAD_ROWS, survey
-from headrace.report.text import clean, duration, number, percent, rate, shown
+from headrace.report.text import allowance, clean, duration, limit_of, number, percent, rate, shown, size
 
 SCHEMA = {
     "type": "object",
@@ -52,13 +52,13 @@ VOID = {"meta", "input", "br"}
 ALLOWED_TAGS = {
     "html", "head", "meta", "title", "style", "body", "main", "script", "header", "h1", "h2", "h3", "p", "time", "div",
     "section", "dl", "dt", "dd", "pre", "span", "table", "thead", "tbody", "tr", "th", "td", "svg", "rect", "line",
-    "details", "summary", "ul", "li", "br", "label", "input", "button", "footer",
+    "details", "summary", "ul", "li", "br", "label", "input", "button", "footer", "path",
 }  # fmt: skip
 ALLOWED_ATTRIBUTES = {
     "lang", "charset", "http-equiv", "content", "name", "class", "id", "dir", "title", "datetime", "scope",
     "aria-hidden", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "viewbox", "preserveaspectratio", "data-n",
     "data-name", "data-none", "colspan", "hidden", "for", "type", "placeholder", "autocomplete", "role", "tabindex",
-    "aria-label",
+    "aria-label", "d",
 }  # fmt: skip
 
 
@@ -180,6 +180,147 @@ def test_page_says_what_was_asked_and_what_came() -> None:
         "All 5 items with an outcome.",
     ):
         assert sought in said, sought
+
+
+def history(seconds: int, limit: float | None = 40.0, cause: str = "requests") -> tuple[Stretch, ...]:
+    """A second each: the first half idle, the second one busy and waiting."""
+    return tuple(
+        Stretch(at, at + 1, 10 if at >= seconds / 2 else 0, 37.0 if at >= seconds / 2 else 3.0, limit, {cause: at % 2})
+        for at in range(seconds)
+    )
+
+
+def flow_of(**more: Any) -> Snapshot:
+    """A session that ended, with its gauges."""
+    base: dict[str, Any] = {
+        "state": "ended",
+        "seconds": 300.0,
+        "rate": 5.0,
+        "calls": 1_600,
+        "backups": 7,
+        "call_errors": (CallErrors("throttled", 429, 14), CallErrors("timeout", None, 13)),
+        "paid_again": {"backup": 5, "timeout": 2},
+        "p99_s": 6.0,
+        "uses": (
+            LimitUse(unit="concurrency", used=0, allowed=40, most=37, most_allowed=40, mean_pace=55.0),
+            LimitUse(
+                unit="requests", used=0, allowed=598.3, window_s=60.0, learnt=True, most=590, most_allowed=598.3,
+                mean_pace=81.0,
+            ),
+            LimitUse(unit="tokens", used=0, allowed=90_000, window_s=60.0, most=9, most_allowed=90_000),
+        ),
+        "waited_s": {"requests": 150.0, "breaker": 12.0},
+        "cpu_s": 38.0,
+        "cpu_share": 0.13,
+        "memory_bytes": 121_000_000,
+        "changes": (LimitChange(58.0, "requests", 598.3, 60.0, "found by refusals"),),
+        "history": history(300),
+    }  # fmt: skip
+    return Snapshot(**{**base, **more})
+
+
+def test_page_tells_what_bound_the_run() -> None:
+    """Charts, waits by cause, each limit with its use and where it is from, errors by status, what was paid twice."""
+    page = page_of([good(0, {"mood": "calm"})], snapshot=flow_of())
+    said = words(page)
+    for sought in (
+        "Limits and waiting",
+        "37 at most, 40 allowed at the end",
+        "5.0 items/s on average, 10.0 items/s at most",
+        "54 % of the time something was in the way",
+        "requests 2:30 min, 50 %",
+        "circuit breaker 12 s, 4 %",
+        "40 calls in flight",
+        "37 of 40 (92 %)",
+        "about 598 requests a minute",
+        "found by refusals",
+        "590 of 598 (99 %)",
+        "90,000 tokens a minute",
+        "< 1 %",
+        "1 change of a limit",
+        "429 throttled",
+        "Perhaps paid twice",
+        "7 backups sent",
+        "121 MB",
+        "P99 of calls",
+    ):
+        assert sought in said, sought
+    assert page.count("<path") == 5
+    assert "timeout" in said
+
+
+def test_page_says_where_each_limit_is_from() -> None:
+    """What was told or cut has its reason, what was found and moved on in small steps is found, the rest stated."""
+    uses = (
+        LimitUse(unit="concurrency", used=0, allowed=9, learnt=True, most=9, most_allowed=9),
+        LimitUse(unit="requests", used=0, allowed=910, window_s=60.0, most=9, most_allowed=910),
+        LimitUse(unit="tokens", used=0, allowed=5_000, window_s=60.0, most=9, most_allowed=5_000),
+        LimitUse(unit="output tokens", used=0, window_s=60.0, learnt=True, most=9),
+    )
+    changes = (
+        LimitChange(1.0, "concurrency", 8.0, 0.0, "cut for a refusal"),
+        LimitChange(1.0, "requests", 900.0, 60.0, "told"),
+        LimitChange(1.0, "output tokens", None, 60.0, "in nobody's way"),
+    )
+    page = page_of([], snapshot=flow_of(uses=uses, changes=changes))
+    rows = re.findall(r'<tr><th scope="row">([^<]*)</th><td class="soft" dir="auto">([^<]*)</td>', page)
+    assert rows == [
+        ("9 calls in flight", "found"),
+        ("910 requests a minute", "told"),
+        ("5,000 tokens a minute", "stated"),
+        ("no limit of output tokens", "in nobody&#x27;s way"),
+    ]
+
+
+def test_page_without_gauges_has_no_charts() -> None:
+    """A session of the store alone, or of another day, has no section; one too short for a gauge has its errors."""
+    outcomes = [good(0, {"mood": "calm"})]
+    assert "Limits and waiting" not in words(page_of(outcomes))
+    assert "Limits and waiting" not in words(page_of(outcomes, snapshot=Snapshot(state="ended")))
+    short = words(page_of(outcomes, snapshot=Snapshot(calls=3, call_errors=(CallErrors("throttled", 429, 2),))))
+    assert "of 3 calls" in short
+    assert "429 throttled" in short
+    assert "What calls waited for" not in short
+
+
+def test_charts_stay_inside_their_frame() -> None:
+    """Limits far above, none at all, waits of more than the time there was: every point is on the chart, none is NaN."""
+    odd = (
+        flow_of(history=history(5_000, 1e9)),
+        flow_of(history=history(2, None)),
+        flow_of(history=history(7, 0.0), waited_s={"requests": 1e9, "unheard of": 3.0}),
+        flow_of(history=(Stretch(0.0, 0.0, 5, 1.0, 1.0, {"requests": 4.0}),)),
+        flow_of(history=(Stretch(0.0, 1.0, 5, 1.0, 1.0, {"requests": 4.0}), Stretch(1.0, 1.0, 5, 9.0, None, {}))),
+        flow_of(history=(Stretch(0.0, 1.0, 0, 0.0, None, {}),)),
+    )
+    for snapshot in odd:
+        page = page_of([], snapshot=snapshot)
+        parse(page)
+        for drawn in re.findall(r'<path class="[a-z-]+" d="([^"]*)"', page):
+            assert re.fullmatch(r"[MLHZ0-9. ]+", drawn), drawn
+            for x, y, along in re.findall(r"[ML]([0-9.]+) ([0-9.]+)H([0-9.]+)", drawn):
+                assert float(x) <= 600
+                assert float(along) <= 600
+                assert float(y) <= 100
+        assert len(page) < 100_000
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_foreign_text_is_inert_in_the_section_on_limits(nasty: str) -> None:
+    """Kinds of errors, reasons of a provider, units and causes are text, also where they name a colour or a cause."""
+    snapshot = flow_of(
+        call_errors=(CallErrors(nasty, 500, 3),),
+        paid_again={nasty: 3},
+        uses=(LimitUse(unit=nasty, used=1, allowed=2, window_s=60.0, most=2, most_allowed=2),),
+        waited_s={nasty: 3.0},
+        changes=(LimitChange(1.0, nasty, 3.0, 60.0, nasty),),
+        history=history(10, cause=nasty),
+    )
+    page = page_of([], snapshot=snapshot)
+    parser = parse(page)
+    assert "alert" not in parser.code["script"]
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
+    assert not re.search(r"\b(src|href|style)=", re.sub(r"&lt;.*?&gt;", "", page))
 
 
 def test_page_of_nothing() -> None:
@@ -454,6 +595,22 @@ def test_figures_read_well() -> None:
     ]  # fmt: skip
     assert [number(n) for n in (7, 1204, 3.5678, 0.71, 12345.6, 10**20, 2.0)] == [
         "7", "1,204", "3.57", "0.71", "12,346", "1e+20", "2",
+    ]  # fmt: skip
+    assert [size(n) for n in (0, 512_000, 118_400_000, 999_600_000, 2.4e12)] == [
+        "0 kB", "512 kB", "118 MB", "1.0 GB", "2,400.0 GB",
+    ]  # fmt: skip
+    assert [allowance(*a, about=b) for a, b in (((40.9, 0), True), ((1200, 60), False), ((598.3, 60), True))] == [
+        "40", "1,200/min", "about 598/min",
+    ]  # fmt: skip
+    assert [allowance(5, window_s) for window_s in (1, 3600, 86_400, 10, 0.5)] == [
+        "5/s",
+        "5/h",
+        "5/day",
+        "5/10 s",
+        "5/0.5 s",
+    ]
+    assert [limit_of(*x) for x in (("requests", 1200, 60), ("tokens", None, 60), ("concurrency", 37.4, 0), ("x", 5, 10))] == [
+        "1,200 requests a minute", "no limit of tokens", "37 calls in flight", "5 x in 10 s",
     ]  # fmt: skip
     assert [percent(*p) for p in ((0, 10), (1, 1000), (999, 1000), (10, 10), (1, 0))] == [
         "0 %", "< 1 %", "> 99 %", "100 %", "",

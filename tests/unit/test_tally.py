@@ -3,14 +3,32 @@
 import math
 import sys
 import time
+from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.event import CallEnded, CallStarted, Event, Held, ItemsRead, RunEnded, RunStarted, Settled, Stopping
+from headrace.core.event import (
+    CallEnded,
+    CallStarted,
+    Event,
+    Gauge,
+    Held,
+    ItemsRead,
+    LimitChanged,
+    RunEnded,
+    RunStarted,
+    Settled,
+    Stopping,
+)
 from headrace.core.item import Failure, Outcome
-from headrace.engine.tally import Quantiles, Tally
+from headrace.core.limits import Unit, Use
+from headrace.engine.snapshot import CallErrors, LimitChange
+from headrace.engine.tally import Tally
+from headrace.engine.usage import CHANGES_MAX, STRETCHES_MAX
+from headrace.flow.quantiles import Quantiles
 
 
 def outcome(
@@ -58,6 +76,25 @@ def stored(tally: Tally, at_s: float, count: int) -> None:
     tally.add(Settled(at_s, tuple(outcome(cached=True) for _ in range(count))))
 
 
+def gauge(
+    at_s: float,
+    in_flight: float = 0,
+    allowed: float | None = 40,
+    *more: Use,
+    queued: int = 0,
+    waited_s: Mapping[str, float] | None = None,
+    binding: str = "",
+    cpu_s: float = 0.0,
+    memory_bytes: int = 0,
+    own: int | None = None,
+) -> Gauge:
+    """How the endpoint is used at this moment."""
+    uses = (Use(Unit.CONCURRENCY, in_flight, allowed), *more)
+    return Gauge(
+        at_s, uses, round(in_flight) if own is None else own, queued, waited_s or {}, binding, cpu_s, memory_bytes
+    )
+
+
 def test_nothing_happened_yet() -> None:
     """Before its first event a tally answers with zeros and the state 'starting'."""
     snapshot = Tally().snapshot(5.0)
@@ -88,7 +125,7 @@ def test_counts_of_a_short_story() -> None:
     assert (snapshot.read, snapshot.ok, snapshot.failed, snapshot.cached, snapshot.pending) == (4, 2, 1, 1, 7)
     assert (snapshot.calls, snapshot.retries, snapshot.in_flight, snapshot.most_in_flight) == (3, 1, 1, 2)
     assert (snapshot.input_tokens, snapshot.output_tokens) == (110, 7)
-    assert snapshot.call_errors == {"throttled": 1}
+    assert snapshot.call_errors == (CallErrors("throttled", None, 1),)
     assert snapshot.seconds == 2.0
     assert snapshot.concurrency == 10
 
@@ -251,6 +288,215 @@ def test_quantiles_take_any_duration(seconds: list[float]) -> None:
     assert (quantiles.at(0.5) is None) == (not seconds)
 
 
+def test_errors_are_counted_by_status_and_by_kind_where_there_is_none() -> None:
+    """Two kinds with one status are told apart, and are one figure by status; the most frequent come first."""
+    tally = tally_of(
+        *(CallEnded(1.0, 0.1, "throttled", "slow down", 429) for _ in range(3)),
+        CallEnded(1.0, 0.1, "quota", "no credit", 429),
+        *(CallEnded(1.0, 30.0, "timeout") for _ in range(2)),
+        CallEnded(1.0, 0.5, ""),
+    )
+    snapshot = tally.snapshot(2.0)
+    assert snapshot.call_errors == (
+        CallErrors("throttled", 429, 3),
+        CallErrors("timeout", None, 2),
+        CallErrors("quota", 429, 1),
+    )
+    assert snapshot.errors_by_status == {"429": 4, "timeout": 2}
+
+
+def test_what_may_be_paid_twice_is_counted_by_cause() -> None:
+    """A timeout is an error and paid again; a call that a backup overtook is no error, and its seconds no call's."""
+    snapshot = tally_of(
+        CallStarted(0.0, 1),
+        CallStarted(0.0, 1),
+        CallStarted(5.0, 1, backup=True),
+        CallEnded(6.0, 1.0, ""),
+        CallEnded(6.0, 6.0, "overtaken", paid=True),
+        CallEnded(30.0, 30.0, "timeout", paid=True),
+        CallStarted(31.0, 2),
+        CallEnded(31.5, 0.5, "cancelled", paid=True),
+    ).snapshot(32.0)
+    assert snapshot.paid_again == {"backup": 1, "timeout": 1, "cancelled": 1}
+    assert snapshot.errors_by_status == {"timeout": 1, "cancelled": 1}
+    assert (snapshot.backups, snapshot.retries, snapshot.in_flight) == (1, 1, 0)
+    assert snapshot.p99_s == pytest.approx(1.0, rel=0.02)
+
+
+def test_a_gauge_says_how_much_of_each_limit_is_in_use() -> None:
+    """Used, allowed and percent of each limit, the most of the run, the mean over time, the queue and the process."""
+    tally = tally_of(at_s=100.0)
+    requests = [Use(Unit.REQUESTS, used, 1200.0, 60.0, learnt=True) for used in (300.0, 1176.0, 600.0)]
+    tokens = Use(Unit.TOKENS, 500.0, None, 60.0)
+    tally.add(gauge(101.0, 20, 40, requests[0], tokens, queued=3, cpu_s=0.1, memory_bytes=100))
+    tally.add(gauge(103.0, 40, 40, requests[1], tokens, queued=212, cpu_s=0.5, memory_bytes=200))
+    tally.add(gauge(104.0, 10, 80, requests[2], tokens, queued=7, cpu_s=0.7, memory_bytes=200))
+    snapshot = tally.snapshot(104.5)
+    assert [use.unit for use in snapshot.uses] == ["concurrency", "requests", "tokens"]
+    at_once, request, token = snapshot.uses
+    assert (at_once.used, at_once.allowed, at_once.percent, at_once.most, at_once.most_allowed) == (
+        10,
+        80,
+        12.5,
+        40,
+        40,
+    )
+    assert (request.percent, request.most, request.window_s, request.learnt) == (50, 1176, 60.0, True)
+    assert at_once.mean_pace == pytest.approx((50 * 1 + 100 * 2 + 12.5 * 1) / 4)
+    assert (token.allowed, token.percent, token.pace, token.mean_pace) == (None, None, None, None)
+    assert (snapshot.queued, snapshot.memory_bytes, snapshot.cpu_s) == (7, 200, 0.7)
+    assert snapshot.cpu_share == pytest.approx(0.6 / 3)
+
+
+def test_a_young_run_at_the_pace_of_its_limit_is_at_its_limit() -> None:
+    """Ten seconds at 10 calls a second are a sixth of 600 a minute, and all of the pace that it allows."""
+    tally = tally_of()
+    for second in range(1, 121):
+        used = min(9.9 * second, 594.0) if second <= 90 else 60.0
+        tally.add(gauge(float(second), 5, 20, Use(Unit.REQUESTS, used, 600.0, 60.0)))
+        request = tally.snapshot(float(second)).uses[1]
+        assert request.percent == pytest.approx(used / 6)
+        assert request.pace == pytest.approx(99.0 if second <= 90 else 10.0)
+    assert tally.snapshot(120.0).uses[1].mean_pace == pytest.approx((99 * 90 + 10 * 30) / 120)
+    burst = tally_of(gauge(2.0, 5, 20, Use(Unit.REQUESTS, 300.0, 600.0, 60.0), Use(Unit.TOKENS, 700.0, 600.0, 60.0)))
+    assert [use.pace for use in burst.snapshot(2.0).uses[1:]] == [100.0, pytest.approx(700 / 6)]
+
+
+def test_before_the_first_gauge_nothing_is_claimed() -> None:
+    """Without a gauge there is no use, no history, no CPU: a short run, or an engine that tells none."""
+    tally = tally_of()
+    asked(tally, 0.2)
+    tally.add(RunEnded(0.3, "finished", ""))
+    snapshot = tally.snapshot(1.0)
+    assert (snapshot.uses, snapshot.history, snapshot.binding, snapshot.cpu_share) == ((), (), "", None)
+    assert (snapshot.queued, snapshot.waited_s, snapshot.memory_bytes) == (0, {}, 0)
+
+
+def test_places_that_others_hold_are_told() -> None:
+    """Where the endpoint has more calls in flight than this run holds permits, the rest is somebody else's."""
+    tally = tally_of(CallStarted(0.5, 1), CallStarted(0.5, 1))
+    for second, held, others in ((1, 12, 10), (2, 20, 18), (3, 2, 0), (4, 1, 0)):
+        tally.add(gauge(float(second), held, own=2))
+        assert (tally.snapshot(float(second)).in_flight, tally.snapshot(float(second)).others) == (2, others)
+
+
+def test_what_binds_is_what_was_waited_for_most_of_late() -> None:
+    """One second of another cause does not change the word; a few do; nothing binds once the run has ended."""
+    tally = tally_of()
+    waited = {"requests": 0.0, "tokens": 0.0}
+    for second in range(1, 31):
+        cause = "tokens" if second == 10 or second > 20 else "requests"
+        waited[cause] += 0.9
+        tally.add(gauge(float(second), waited_s=dict(waited), binding=cause))
+        expected = "tokens" if second > 23 else "requests"
+        if second not in range(21, 24):
+            assert tally.snapshot(float(second)).binding == expected, second
+    assert tally.snapshot(30.0).waited_s == pytest.approx({"requests": 19 * 0.9, "tokens": 11 * 0.9})
+    tally.add(gauge(40.0, waited_s=dict(waited)))
+    for second in range(41, 47):
+        tally.add(gauge(float(second), waited_s=dict(waited)))
+    assert tally.snapshot(46.0).binding == ""
+    assert tally_of(gauge(1.0, binding="breaker")).snapshot(1.0).binding == "breaker"
+    tally.add(RunEnded(47.0, "finished", ""))
+    assert (tally.snapshot(50.0).binding, tally.snapshot(50.0).queued) == ("", 0)
+
+
+def test_changes_of_limits_are_kept_with_their_reasons() -> None:
+    """The last 200, seconds into the run, also before the first gauge."""
+    tally = tally_of(LimitChanged(103.0, "requests", 598.3, 60.0, "found by refusals"), at_s=100.0)
+    assert tally.snapshot(104.0).changes == (LimitChange(3.0, "requests", 598.3, 60.0, "found by refusals"),)
+    for index in range(1_000):
+        tally.add(LimitChanged(200.0 + index, "concurrency", float(index), 0.0, "r" * 5_000))
+    changes = tally.snapshot(2_000.0).changes
+    assert len(changes) == CHANGES_MAX == 200
+    assert (changes[-1].limit, changes[0].limit) == (999.0, 800.0)
+    assert max(len(each.reason) for each in changes) <= 500
+
+
+def test_history_is_exact_while_it_is_short() -> None:
+    """A stretch for each gauge, with what was done, in flight, allowed and waited for in it, and the rest at the end."""
+    tally = tally_of(at_s=10.0, total=100)
+    asked(tally, 10.5, 3)
+    tally.add(gauge(11.0, 5, 8, waited_s={"concurrency": 0.4}))
+    asked(tally, 11.2, 7)
+    tally.add(gauge(12.0, 8, 16, waited_s={"concurrency": 1.0, "requests": 0.3}))
+    asked(tally, 12.4, 2)
+    tally.add(RunEnded(12.5, "finished", ""))
+    first, second = tally.snapshot(99.0).history
+    assert (first.from_s, first.to_s, first.done, first.in_flight, first.limit) == (0.0, 1.0, 3, 5.0, 8.0)
+    assert first.waited_s == {"concurrency": 0.4}
+    assert (second.from_s, second.to_s, second.done, second.rate) == (1.0, 2.5, 9, 6.0)
+    assert second.waited_s == pytest.approx({"concurrency": 0.6, "requests": 0.3})
+    assert (second.in_flight, second.limit) == (8.0, 16.0)
+
+
+def test_the_last_moment_is_no_stretch_of_its_own() -> None:
+    """A last gauge a blink before the end joins what was before it: a rate over a blink is chance."""
+    tally = tally_of()
+    for second in range(1, 6):
+        tally.add(gauge(float(second), 5))
+        asked(tally, second + 0.01, 10)
+    tally.add(gauge(5.02, 0))
+    tally.add(RunEnded(5.02, "finished", ""))
+    last = tally.snapshot(9.0).history[-1]
+    assert (last.from_s, last.to_s, last.done) == (4.0, 5.02, 20)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.floats(0.01, 5), st.integers(0, 3), st.integers(0, 40), st.floats(0, 1)), max_size=40),
+    st.integers(1, 60),
+)
+def test_history_of_any_length_keeps_its_sums(story: list[tuple[float, int, int, float]], times: int) -> None:
+    """However long: at most 300 stretches without a gap, that sum up to all that was done and waited for."""
+    tally = tally_of()
+    now_s, done, waited = 0.0, 0, 0.0
+    for step_s, count, flying, share in story * times:
+        now_s += step_s
+        waited += share * step_s
+        done += count
+        tally.add(Settled(now_s, tuple(outcome() for _ in range(count))))
+        tally.add(gauge(now_s, flying, 40 if flying else None, waited_s={"requests": waited}))
+    tally.add(RunEnded(now_s + 0.5, "finished", ""))
+    history = tally.snapshot(now_s).history
+    assert len(history) <= STRETCHES_MAX
+    assert sum(each.done for each in history) == done
+    assert sum(each.waited_s.get("requests", 0.0) for each in history) == pytest.approx(waited)
+    assert all(before.to_s == after.from_s for before, after in pairwise(history))
+    assert all(0 <= each.in_flight <= 40 for each in history)
+    if history:
+        assert history[0].from_s == 0.0
+        assert history[-1].to_s == pytest.approx(now_s + 0.5)
+        longest = max(each.to_s - each.from_s for each in history[:-1] or history)
+        assert len(history) < 4 or longest <= now_s / 25 + 16
+
+
+def test_what_was_told_before_the_run_began_is_not_of_it() -> None:
+    """A gauge before the first event of a run lengthens neither its history nor its means; a change counts as at 0."""
+    tally = Tally()
+    tally.add(LimitChanged(999.0, "requests", 600.0, 60.0, "remembered"))
+    tally.add(gauge(999.5, 0, 40, cpu_s=5.0))
+    assert (tally.snapshot(999.6).uses, tally.snapshot(999.6).history) == ((), ())
+    tally.add(RunStarted(1_000.0, "r1", "calls", "calls.csv", None, 10))
+    tally.add(gauge(1_002.0, 20, 40, cpu_s=1.0))
+    snapshot = tally.snapshot(1_002.0)
+    assert [(each.from_s, each.to_s) for each in snapshot.history] == [(0.0, 2.0)]
+    assert (snapshot.uses[0].mean_pace, snapshot.cpu_share, snapshot.changes[0].after_s) == (50.0, 0.5, 0.0)
+
+
+def test_odd_gauges_do_no_harm() -> None:
+    """Infinite limits, a limit of nothing, no uses, times that stand still and sums that shrink raise nothing."""
+    tally = tally_of(
+        gauge(1.0, 3, math.inf, Use(Unit.REQUESTS, 5.0, math.inf, 60.0), waited_s={"requests": 5.0}),
+        gauge(1.0, 3, 0, Use(Unit.REQUESTS, 5.0, 0.0, 60.0), waited_s={"requests": 1.0}),
+        Gauge(1.0, (), 0, 0, {}, "", 0.0, 0),
+        gauge(0.5, 3, 4, cpu_s=-1.0),
+    )
+    snapshot = tally.snapshot(2.0)
+    assert all(each.rate >= 0 and each.waited_s.get("requests", 0.0) >= 0 for each in snapshot.history)
+    assert tally_of(gauge(1.0, 3, math.inf)).snapshot(1.0).uses[0].allowed is None
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["read", "start", "end", "settle", "cached", "fail", "hold", "stop"]),
@@ -301,17 +547,26 @@ def test_memory_is_bounded() -> None:
     for index in range(5_000):
         error = Failure(f"kind{index}", "x" * 5_000, "y" * 5_000)
         tally.add(CallStarted(index * 1.0, 1))
-        tally.add(CallEnded(index * 1.0, 1.0, f"kind{index}"))
+        tally.add(CallEnded(index * 1.0, 1.0, f"kind{index}", "", index, paid=index % 2 == 0))
+        tally.add(gauge(index * 1.0, waited_s={f"cause{index}": index * 1.0}))
+        tally.add(LimitChanged(index * 1.0, f"unit{index}", 1.0, 60.0, "z" * 5_000))
         tally.add(Settled(index * 1.0, (outcome(index, error=error),)))
     snapshot = tally.snapshot(5_000.0)
     assert len(snapshot.failures) <= 51
     assert len(snapshot.call_errors) <= 51
+    assert len(snapshot.paid_again) <= 51
+    assert len(snapshot.uses) == 1
+    assert len(snapshot.waited_s) <= 21
+    assert len({cause for each in snapshot.history for cause in each.waited_s}) <= 21
     assert sum(sys.getsizeof(group.message) for group in snapshot.failures) < 60_000
     assert snapshot.failed == 5_000
 
 
 def test_adding_is_cheap() -> None:
-    """An event costs about a microsecond (held to ten here, so that a busy machine does not fail the test)."""
+    """An event costs about a microsecond (held to ten here, so that a busy machine does not fail the test).
+
+    A gauge costs more, and comes once a second; so does a snapshot of a long run.
+    """
     tally = tally_of()
     start, end = CallStarted(1.0, 1), CallEnded(2.0, 0.5, "")
     batch = Settled(2.0, tuple(outcome(i, tokens=(10, 10)) for i in range(50)))
@@ -322,3 +577,9 @@ def test_adding_is_cheap() -> None:
     for _ in range(400):
         tally.add(batch)
     assert (time.process_time() - begin) / 60_400 < 10e-6
+    requests = Use(Unit.REQUESTS, 300.0, 600.0, 60.0)
+    begin = time.process_time()
+    for second in range(2_000):
+        tally.add(gauge(float(second), 20, 40, requests, waited_s={"requests": second * 0.5}))
+        tally.snapshot(float(second))
+    assert (time.process_time() - begin) / 2_000 < 2e-3

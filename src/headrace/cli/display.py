@@ -76,6 +76,7 @@ class Display:
         self._live: Live | None = None
         self._next_line_s = -math.inf
         self._told_stopping = False
+        self._told_s = 0.0
         self._broken = False
 
     async def watch(self, tally: Tally, clock: Callable[[], float]) -> None:
@@ -152,7 +153,8 @@ class Display:
             self._next_line_s += LINE_EVERY_S
             if self._next_line_s <= snapshot.seconds:
                 self._next_line_s = snapshot.seconds + LINE_EVERY_S
-            self._write([log_line(snapshot)])
+            self._write([log_line(snapshot, self._told_s)])
+            self._told_s = snapshot.seconds
 
     def _print(self, lines: Iterable[Part]) -> None:
         console = self._terminal()

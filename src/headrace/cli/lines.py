@@ -9,8 +9,8 @@ from typing import IO
 
 import msgspec
 
-from headrace.engine.tally import FailureGroup, Snapshot
-from headrace.report.text import cells, duration, one_line, percent, plural, rate
+from headrace.engine.snapshot import CallErrors, FailureGroup, LimitChange, LimitUse, Snapshot
+from headrace.report.text import allowance, cells, duration, limit_of, one_line, percent, plural, rate, size
 
 _GROUPS_SHOWN = 5
 _MESSAGE_WIDTH = 300
@@ -20,6 +20,14 @@ _KEY_WIDTH = 40
 _KINDS_SHOWN = 3
 _BAR_MOST = 48
 _BAR_LEAST = 5
+_LIMITS_SHOWN = 4
+_NEWS_S = 20.0
+"""A change of a limit is told for so long."""
+_BUSY = 0.9
+"""Of a core: from here on this process itself may be what bounds the run."""
+_BOUND_LEAST = 0.1
+"""A cause is worth a word in the summary where calls waited for it in this share of the run."""
+_WAITING = {"breaker": "held by the breaker", "backoff": "held by backoff"}
 
 Part = tuple[str, str]
 """Text and its rich style."""
@@ -85,29 +93,35 @@ def live_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[list[
     yield _bar(snapshot, width, glyphs)
     yield _fit(_pace(snapshot), width, glyphs)
     yield _fit(_counts(snapshot), width, glyphs)
+    if snapshot.state != "starting":
+        yield _fit(_flow(snapshot), width, glyphs)
+        yield from filter(None, (_limit_line(snapshot, width, glyphs), _fit(_vitals(snapshot), width, glyphs)))
+    news = _news(snapshot, snapshot.seconds - _NEWS_S)
+    if news:
+        yield [(printable(news, width, glyphs.more), "cyan")]
     waits = _waits(snapshot)
     if waits:
         yield [(printable(waits, width, glyphs.more), "yellow")]
     if snapshot.call_errors and not waits:
-        kinds = _kinds(snapshot.call_errors.items())
-        yield [(printable(f"failed calls: {kinds}", width, glyphs.more), "dim")]
+        yield [(printable(_failed_calls(snapshot.call_errors), width, glyphs.more), "dim")]
     if snapshot.failures:
         kinds = _kinds((group.kind, group.count) for group in snapshot.failures)
         yield [(printable(f"failed: {kinds}: {snapshot.failures[0].message}", width, glyphs.more), "red")]
 
 
-def log_line(snapshot: Snapshot) -> str:
-    """The run at this moment as one line of a log."""
+def log_line(snapshot: Snapshot, told_s: float = 0.0) -> str:
+    """The run at this moment as one line of a log, with what became of limits since `told_s`."""
     of_total = f" of {snapshot.total:,}" if snapshot.total is not None else ""
     parts = [f"{_whole(math.floor(snapshot.seconds))}: {snapshot.done:,}{of_total} done", f"{snapshot.ok:,} ok"]
     parts += [text for text, _ in _outcomes(snapshot)[1:]]
     parts.append(rate(snapshot.rate))
     if snapshot.eta_s is not None:
         parts.append(f"about {_left(snapshot.eta_s)} left")
-    parts.append(f"{snapshot.in_flight:,} in flight")
-    line = ", ".join(parts)
-    waits = _waits(snapshot)
-    return f"{line}; {printable(waits, _MESSAGE_WIDTH, '...')}" if waits else line
+    groups = [", ".join(text for text, _ in group) for group in (_flow(snapshot), _limits(snapshot), _vitals(snapshot))]
+    if snapshot.call_errors:
+        groups.append(_failed_calls(snapshot.call_errors))
+    groups += [_news(snapshot, told_s), _waits(snapshot)]
+    return "; ".join([", ".join(parts), *(printable(text, _MESSAGE_WIDTH, "...") for text in groups if text)])
 
 
 def opening_line(snapshot: Snapshot) -> str:
@@ -115,6 +129,8 @@ def opening_line(snapshot: Snapshot) -> str:
     source = printable(snapshot.source, _NAME_WIDTH, "...")
     of = f" of {source}" if source and source != name else ""
     what = f"{plural(snapshot.total, 'item')}{of}" if snapshot.total is not None else f"items{of or ' as they come'}"
+    if not snapshot.concurrency:
+        return f"{name}: {what}, as many calls at a time as the provider takes"
     return f"{name}: {what}, at most {plural(snapshot.concurrency, 'call')} at a time"
 
 
@@ -143,8 +159,6 @@ def _pace(snapshot: Snapshot) -> list[Part]:
     if snapshot.eta_s is not None:
         parts.append((f"about {_left(snapshot.eta_s)} left", ""))
     parts.append((f"{_whole(math.floor(snapshot.seconds))} so far", "dim"))
-    if snapshot.p50_s is not None:
-        parts.append((f"a call {duration(snapshot.p50_s)}", "dim"))
     return parts
 
 
@@ -166,9 +180,11 @@ def _outcomes(snapshot: Snapshot) -> list[Part]:
 
 
 def _counts(snapshot: Snapshot) -> list[Part]:
-    parts = [*_outcomes(snapshot), (f"{snapshot.in_flight:,}/{snapshot.concurrency:,} in flight", "")]
+    parts = _outcomes(snapshot)
     if snapshot.retries:
         parts.append((_retries(snapshot.retries), "dim"))
+    if snapshot.backups:
+        parts.append((plural(snapshot.backups, "backup"), "dim"))
     tokens = snapshot.input_tokens + snapshot.output_tokens
     if tokens:
         parts.append((f"{tokens:,} tokens", "dim"))
@@ -177,6 +193,72 @@ def _counts(snapshot: Snapshot) -> list[Part]:
 
 def _retries(count: int) -> str:
     return "1 retry" if count == 1 else f"{count:,} retries"
+
+
+def _flow(snapshot: Snapshot) -> list[Part]:
+    """What is on the wire, what is in the way of more, and how much waits for it."""
+    allowed = snapshot.uses[0].allowed if snapshot.uses else snapshot.concurrency or None
+    of = f"/{allowance(allowed, 0.0)}" if allowed is not None else ""
+    parts = [(f"{snapshot.in_flight + snapshot.others:,}{of} in flight", "")]
+    if snapshot.binding in _WAITING:
+        parts.append((_WAITING[snapshot.binding], "yellow"))
+    elif snapshot.binding:
+        parts.append((f"bound by {printable(snapshot.binding, _NAME_WIDTH)}", "bold"))
+    if snapshot.queued:
+        parts.append((f"{snapshot.queued:,} waiting", "dim"))
+    if snapshot.others:
+        parts.append((f"{snapshot.others:,} of them held elsewhere", "dim"))
+    return parts
+
+
+def _limits(snapshot: Snapshot) -> list[Part]:
+    """How much of each request and token limit is in use."""
+    known = [use for use in snapshot.uses[1:] if use.allowed is not None]
+    return [(_used(use, use.pace), "" if use.unit == snapshot.binding else "dim") for use in known[:_LIMITS_SHOWN]]
+
+
+def _limit_line(snapshot: Snapshot, width: int, glyphs: Glyphs) -> list[Part]:
+    """All limits in their own order; where they do not fit, what binds comes first."""
+    parts = _limits(snapshot)
+    line = _fit(parts, width, glyphs)
+    if len(line) < 2 * len(parts) - 1:
+        line = _fit(sorted(parts, key=lambda part: part[1]), width, glyphs)
+    return line
+
+
+def _used(use: LimitUse, pace: float | None) -> str:
+    of = allowance(use.allowed or 0.0, use.window_s, about=use.learnt)
+    return f"{use.unit} {of}" if pace is None else f"{use.unit} {percent(pace, 100)} of {of}"
+
+
+def _vitals(snapshot: Snapshot) -> list[Part]:
+    """How long calls take, and what this process takes."""
+    parts: list[Part] = []
+    if snapshot.p50_s is not None and snapshot.p95_s is not None and snapshot.p99_s is not None:
+        parts = [(f"calls P50 {duration(snapshot.p50_s)}", "dim")]
+        parts += [(f"P95 {duration(snapshot.p95_s)}", "dim"), (f"P99 {duration(snapshot.p99_s)}", "dim")]
+    if snapshot.cpu_share is not None:
+        parts.append((f"CPU {100 * snapshot.cpu_share:.0f} %", "yellow" if snapshot.cpu_share >= _BUSY else "dim"))
+    if snapshot.memory_bytes:
+        parts.append((size(snapshot.memory_bytes), "dim"))
+    return parts
+
+
+def _news(snapshot: Snapshot, since_s: float) -> str:
+    """The last thing that became of each limit since then."""
+    last = {(each.unit, each.window_s): each for each in snapshot.changes if each.after_s > since_s}
+    return f"limit: {', '.join(change_line(each, snapshot.uses) for each in last.values())}" if last else ""
+
+
+def change_line(change: LimitChange, uses: Sequence[LimitUse] = ()) -> str:
+    about = any(use.learnt for use in uses if (use.unit, use.window_s) == (change.unit, change.window_s))
+    reason = f" ({change.reason})" if change.reason else ""
+    return f"{limit_of(change.unit, change.limit, change.window_s, about=about)}{reason}"
+
+
+def _failed_calls(errors: Sequence[CallErrors]) -> str:
+    named = [(each.kind if each.status is None else f"{each.kind} ({each.status})", each.count) for each in errors]
+    return f"failed calls: {_kinds(named)}"
 
 
 def _waits(snapshot: Snapshot) -> str:
@@ -228,6 +310,8 @@ def summary_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:
     paid = [plural(snapshot.calls, "call")]
     if snapshot.retries:
         paid.append(f"{_retries(snapshot.retries)} among them")
+    if snapshot.backups:
+        paid.append(plural(snapshot.backups, "backup"))
     if snapshot.input_tokens or snapshot.output_tokens:
         paid.append(f"{plural(snapshot.input_tokens, 'token')} in, {snapshot.output_tokens:,} out")
     yield (f"  {', '.join(paid)}", "")
@@ -235,14 +319,32 @@ def summary_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:
     if snapshot.calls:
         pace += f", at most {snapshot.most_in_flight:,} in flight"
     yield (pace, "")
-    if snapshot.p50_s is not None and snapshot.p95_s is not None and snapshot.p99_s is not None:
-        times = f"{duration(snapshot.p50_s)} median, {duration(snapshot.p95_s)} P95, {duration(snapshot.p99_s)} P99"
-        yield (f"  a call: {times}", "dim")
-    if snapshot.call_errors:
-        yield (f"  failed calls: {printable(_kinds(snapshot.call_errors.items()), _MESSAGE_WIDTH, '...')}", "dim")
+    yield from ((f"  {printable(text, _MESSAGE_WIDTH, '...')}", "dim") for text in _details(snapshot) if text)
     if snapshot.failures:
         yield ("", "")
         yield from _groups(snapshot.failures, glyphs)
+
+
+def _bound(snapshot: Snapshot) -> str:
+    """What calls waited for, as shares of the run."""
+    ranked = sorted(snapshot.waited_s.items(), key=lambda pair: -pair[1])
+    causes = [(cause, s) for cause, s in ranked if s >= _BOUND_LEAST * snapshot.seconds > 0][:_KINDS_SHOWN]
+    shares = [f"{cause} {percent(s, max(s, snapshot.seconds))}" for cause, s in causes]
+    return f"bound by {', '.join(shares)} of the time" if shares else ""
+
+
+def _details(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.p50_s is not None and snapshot.p95_s is not None and snapshot.p99_s is not None:
+        times = f"{duration(snapshot.p50_s)} median, {duration(snapshot.p95_s)} P95, {duration(snapshot.p99_s)} P99"
+        yield f"a call: {times}"
+    yield _bound(snapshot)
+    limits = [_used(use, use.mean_pace) for use in snapshot.uses[1:] if use.allowed is not None]
+    yield f"used on average: {', '.join(limits)}" if limits else ""
+    yield _failed_calls(snapshot.call_errors) if snapshot.call_errors else ""
+    yield f"perhaps paid for and not used: {_kinds(snapshot.paid_again.items())}" if snapshot.paid_again else ""
+    process = [f"CPU {duration(snapshot.cpu_s)}"] if snapshot.cpu_s else []
+    process += [f"at most {size(snapshot.memory_bytes)} of memory"] if snapshot.memory_bytes else []
+    yield f"this process: {', '.join(process)}" if process else ""
 
 
 def failure_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:

@@ -16,7 +16,7 @@ from headrace.api import loop_factory, spare_source, write_result
 from headrace.assembly import Assembled, assemble, request_of
 from headrace.cli.display import Display, preview, terminal
 from headrace.cli.pipe import Pipe
-from headrace.cli.words import headers_of, params_of, returns_of, text_of
+from headrace.cli.words import concurrency_of, headers_of, params_of, returns_of, share_of, text_of
 from headrace.core.errors import InputError, UsageError
 from headrace.core.model import Model
 from headrace.core.ports import RunInfo
@@ -84,8 +84,35 @@ def add_run_arguments(words: argparse.ArgumentParser) -> None:
         metavar="K=V",
         help="sent with every request, never stored (repeatable)",
     )
-    words.add_argument("--concurrency", type=int, metavar="N", help="most calls in flight")
-    words.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds for one attempt (300)")
+    words.add_argument(
+        "--concurrency",
+        type=concurrency_of,
+        default="auto",
+        metavar="auto|N",
+        help="most calls in flight (auto: found)",
+    )
+    words.add_argument("--rpm", type=float, metavar="N", help="requests per minute that the provider allows")
+    words.add_argument("--tpm", type=float, metavar="N", help="tokens per minute that the provider allows")
+    words.add_argument(
+        "--timeout",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="most seconds for one attempt (300); it follows what the calls take",
+    )
+    words.add_argument(
+        "--deadline", type=float, metavar="S", help="seconds for the whole run; what is not done then stays pending"
+    )
+    words.add_argument(
+        "--backup",
+        type=share_of,
+        default=0.0,
+        metavar="P",
+        help="share of calls that may be made twice for stragglers at the end (2%%)",
+    )
+    words.add_argument(
+        "--max-failure-rate", type=share_of, metavar="P", help="stop when more of the rows fail than this share (10%%)"
+    )
     words.add_argument(
         "--ordered", action="store_true", help="answers on standard output in the order of the rows (files always are)"
     )
@@ -121,8 +148,9 @@ def run(args: argparse.Namespace) -> int:
 
 def settings_of(args: argparse.Namespace, *, key: str | None, name: str | None, first: int | None) -> Settings:
     return Settings(
-        key=key, name=name, first=first, limits=Limits(args.concurrency), timeout_s=args.timeout, store=args.store,
-        ordered=args.ordered, fresh=args.fresh, retry_failed=not args.no_retry_failed,
+        key=key, name=name, first=first, limits=Limits(args.concurrency, rpm=args.rpm, tpm=args.tpm),
+        timeout_s=args.timeout, deadline_s=args.deadline, backup=args.backup, max_failure_rate=args.max_failure_rate,
+        store=args.store, ordered=args.ordered, fresh=args.fresh, retry_failed=not args.no_retry_failed,
     )  # fmt: skip
 
 
@@ -179,7 +207,10 @@ async def _execute(made: Assembled, settings: Settings, wishes: Wishes, tally: T
         _write(info, settings, wishes, snapshot, made)
         return 1 if snapshot.failed else 0
     _say("The same command goes on from here; what was answered is kept.", wishes)
-    return 130 if info.status == "interrupted" else 3
+    if info.status == "interrupted":
+        return 130
+    _write(info, settings, wishes, snapshot, made)  # the deadline has passed: what is there by then is wanted
+    return 1
 
 
 def _on_interrupt(loop: asyncio.AbstractEventLoop, do: Callable[[], None] | None) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import math
 import os
 import re
 import sys
@@ -38,6 +39,28 @@ def text_of(word: str) -> str:
     if not word.startswith("@"):
         return word
     return _read(Path(word[1:]), "the prompt")
+
+
+def concurrency_of(word: str) -> int | str:
+    """A number, or `auto`."""
+    if word == "auto":
+        return word
+    try:
+        return int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number and not auto") from None
+
+
+def share_of(word: str) -> float:
+    """`2%` and `0.02` are the same share."""
+    number, percent, rest = word.partition("%")
+    try:
+        share = float(number)
+    except ValueError:
+        share = math.nan
+    if rest or math.isnan(share):
+        raise argparse.ArgumentTypeError(f"{word!r} is no share such as 2% or 0.02")
+    return share / 100 if percent else share
 
 
 def pairs_of(words: Sequence[str], flag: str) -> dict[str, str]:

@@ -1,231 +1,76 @@
-"""Waits for the gate and makes the call. Enters a request, leaves a reply or an error that no retry could mend.
+"""Waits for the gate. All calls to one account at one endpoint pass here, from whatever run they come.
 
-The only place that sleeps between attempts. Waiting never holds a permit.
+The only place that waits for a permit or a moment. Waiting never holds a permit.
 """
 
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from weakref import WeakKeyDictionary
 
 import msgspec
 
-from headrace.core.call import Call, Reply, Request, StillRunning
-from headrace.core.errors import AttemptTimeout, CallError, HeadraceError, Stopped, SystemicFailure, Verdict
-from headrace.core.event import CallEnded, CallStarted, Event, Held
-from headrace.flow.gate import Gate, Refused, Ticket
-from headrace.flow.retry import Retry
+from headrace.core.errors import HeadraceError, LargerThanLimit, Stopped, SystemicFailure
+from headrace.core.event import Event, Held
+from headrace.core.limits import Cost, End, Hints, Learnt, Unit
+from headrace.engine.meter import Meter, Since
+from headrace.flow.concurrency import Concurrency
+from headrace.flow.gate import Gate, NotBefore, Refused, Ticket
+from headrace.flow.queue import FairQueue, Priority
 
 Emit = Callable[[Event], None]
 
 STUCK_S = 30.0
 """How long all places may be held by calls that timed out and cannot be stopped."""
+TOLD_AFTER_S = 2.0
+"""A shorter pause is not worth an event."""
 
 
-class _Abandoned(Exception):
-    """A call that timed out goes on."""
+class Account(msgspec.Struct, frozen=True):
+    """Whose limits they are: provider, base URL, model and key as one name, which holds no secret."""
 
-    def __init__(self, error: AttemptTimeout) -> None:
-        super().__init__(error.message)
-        self.error = error
+    name: str
+    start: int = 20
+    """Calls in flight to begin a search with."""
+    most: int = 1024
+    """And to end it at the latest."""
 
 
-class Governor:
-    """All calls to one endpoint go through its governor, first come first served."""
+class Lane:
+    """One run's way through the governor: what the run states, how much it weighs, and whom to tell."""
 
     def __init__(
         self,
-        gate: Gate,
         *,
-        retry: Retry,
-        timeout_s: float,
-        chance: Callable[[], float],
+        stated: Mapping[Unit, float],
         emit: Emit,
+        fatal: Callable[[HeadraceError], None],
+        weight: float = 1.0,
+        priority: Priority = "normal",
     ) -> None:
-        self.gate = gate
-        self._retry = retry
-        self._timeout_s = timeout_s
-        self._chance = chance
-        self._emit = emit
-        self.late: Callable[[Request, Reply], None] | None = None
-        """Told of replies that come after their call was given up."""
-        self.fatal: Callable[[HeadraceError], None] | None = None
-        """Told when no call can be made any more."""
-        self._abandoned = 0
-        self._stuck_alarm: asyncio.TimerHandle | None = None
-        self._queue: deque[asyncio.Future[Ticket]] = deque()
+        self.stated = stated
+        self.emit = emit
+        self.fatal = fatal
+        self.weight = weight
+        self.priority: Priority = priority
+        self.closed_for = ""
+        self.queued = 0
+        self.in_flight = 0
+        self.since: Since | None = None
         self._sleepers: set[asyncio.Future[None]] = set()
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at_s = math.inf
 
     def close(self, reason: str) -> None:
         """Start no call any more: whoever waits or would try again gets Stopped. Calls in flight go on."""
-        if self._stuck_alarm is not None:
-            self._stuck_alarm.cancel()
-        self.gate.close(reason)
-        self._pump()
+        self.closed_for = self.closed_for or reason
         for sleeper in self._sleepers:
             if not sleeper.done():
                 sleeper.set_exception(Stopped(reason))
 
-    def govern(self, call: Call) -> Call:
-        """`call`, made only when the gate lets it, retried as its errors ask for."""
-
-        async def governed(request: Request) -> Reply:
-            loop = asyncio.get_running_loop()
-            attempts = failures = refusals = 0
-            refused_since_s = math.inf
-            while True:
-                ticket = await self._admission()
-                attempts += 1
-                try:
-                    reply, seconds = await self._attempt(call, request, ticket, attempts)
-                except _Abandoned as abandoned:  # not again: the same item would be worked on twice at once
-                    abandoned.error.attempts = attempts
-                    raise abandoned.error from None
-                except HeadraceError as error:
-                    now_s = loop.time()
-                    hint_s = error.retry_after_s if isinstance(error, CallError) else None
-                    if error.verdict is Verdict.BACK_OFF:
-                        refusals += 1
-                        refused_since_s = min(refused_since_s, now_s)
-                        if hint_s and self.gate.hold(now_s + hint_s, error.message):
-                            self._emit(Held(now_s, now_s + hint_s, error.message))
-                    else:
-                        failures += 1
-                    pause_s = self._retry.pause_s(
-                        error.verdict,
-                        failures=failures,
-                        refusals=refusals,
-                        hint_s=hint_s,
-                        chance=self._chance,
-                        waited_s=now_s - refused_since_s if refusals else 0.0,
-                    )
-                    if pause_s is None:
-                        error.attempts = attempts
-                        raise
-                else:
-                    return msgspec.structs.replace(reply, attempts=attempts, seconds=seconds)
-                await self.pause(pause_s)
-
-        return governed
-
-    async def _attempt(self, call: Call, request: Request, ticket: Ticket, number: int) -> tuple[Reply, float]:
-        loop = asyncio.get_running_loop()
-        start_s = loop.time()
-        self._emit(CallStarted(start_s, number))
-        kind, said = "cancelled", ""
-        settle = True
-        limit = asyncio.timeout(self._timeout_s)
-        try:
-            async with limit:
-                reply = await call(request)
-            kind = ""
-            return reply, round(loop.time() - start_s, 4)
-        except TimeoutError:
-            timed_out = self._timed_out()
-            kind, said = timed_out.kind, timed_out.message
-            raise timed_out from None
-        except StillRunning as running:
-            settle = False
-            self._abandon(request, ticket, running.done)
-            if not limit.expired():
-                raise asyncio.CancelledError from None
-            timed_out = self._timed_out(" Its thread goes on: it cannot be stopped.")
-            kind, said = timed_out.kind, timed_out.message
-            raise _Abandoned(timed_out) from None
-        except HeadraceError as error:
-            kind, said = error.kind, error.message
-            if error.verdict is Verdict.STOP_RUN:
-                self.close(error.message)  # before the next in line is let in
-            raise
-        finally:
-            now_s = loop.time()
-            self._emit(CallEnded(now_s, now_s - start_s, kind, said))
-            if settle:
-                self._settle(ticket)
-
-    def _timed_out(self, more: str = "") -> AttemptTimeout:
-        return AttemptTimeout(
-            f"No answer within {self._timeout_s:g} s.{more}",
-            hint="Allow more with --timeout (timeout=) if calls take that long.",
-        )
-
-    def _abandon(self, request: Request, ticket: Ticket, done: asyncio.Future[Reply]) -> None:
-        """Leave a call to itself. It keeps its place; where such calls have all places, no run can go on."""
-        self._abandoned += 1
-        done.add_done_callback(lambda done: self._came_late(request, ticket, done))
-        if self._abandoned >= self.gate.concurrency:
-            self._stuck_alarm = done.get_loop().call_later(STUCK_S, self._stuck)
-
-    def _stuck(self) -> None:
-        if self.fatal is not None:
-            self.fatal(
-                SystemicFailure(
-                    f"All {self._abandoned} calls that may be in flight are in threads that do not end.",
-                    hint="Give the function a timeout of its own, or make it async; what is done is kept.",
-                )
-            )
-
-    def _came_late(self, request: Request, ticket: Ticket, done: asyncio.Future[Reply]) -> None:
-        self._abandoned -= 1
-        if self._stuck_alarm is not None:
-            self._stuck_alarm.cancel()
-        self._settle(ticket)
-        if not done.cancelled() and done.exception() is None and self.late is not None:
-            self.late(request, done.result())
-
-    def _settle(self, ticket: Ticket) -> None:
-        self.gate.settle(ticket)
-        self._pump()
-
-    async def _admission(self) -> Ticket:
-        if not self._queue:
-            answer = self.gate.ask(asyncio.get_running_loop().time())
-            if isinstance(answer, Ticket):
-                return answer
-        place: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
-        self._queue.append(place)
-        self._pump()
-        try:
-            return await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self._settle(place.result())
-            raise
-
-    def _pump(self) -> None:
-        """Let in whoever the gate admits now, and set the alarm for when it may admit the next."""
-        while self._queue:
-            if self._queue[0].done():  # given up by its caller
-                self._queue.popleft()
-                continue
-            loop = self._queue[0].get_loop()
-            answer = self.gate.ask(loop.time())
-            if isinstance(answer, Ticket):
-                self._queue.popleft().set_result(answer)
-            elif isinstance(answer, Refused):
-                self._queue.popleft().set_exception(Stopped(answer.reason))
-            else:
-                self._wake_at(loop, answer.at_s)
-                return
-
-    def _wake_at(self, loop: asyncio.AbstractEventLoop, at_s: float) -> None:
-        if at_s in (math.inf, self._alarm_at_s):
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at_s = at_s
-        self._alarm = loop.call_at(at_s, self._alarmed)
-
-    def _alarmed(self) -> None:
-        self._alarm, self._alarm_at_s = None, math.inf
-        self._pump()
-
     async def pause(self, seconds: float) -> None:
-        """Sleep, unless the governor closes first: then raises Stopped."""
-        if self.gate.closed_for:
-            raise Stopped(self.gate.closed_for)
+        """Sleep, unless the lane closes first: then raises Stopped."""
+        if self.closed_for:
+            raise Stopped(self.closed_for)
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
         self._sleepers.add(sleeper)
@@ -235,6 +80,253 @@ class Governor:
         finally:
             alarm.cancel()
             self._sleepers.discard(sleeper)
+
+
+class _Place(asyncio.Future[Ticket]):
+    """A place in the queue: what asks, and what for."""
+
+    lane: Lane
+    cost: Cost
+
+
+class Governor:
+    """Serves its lanes fairly, each first come first served."""
+
+    def __init__(self, gate: Gate, account: Account) -> None:
+        self.gate = gate
+        self.account = account
+        self.lanes: list[Lane] = []
+        self.meter = Meter(gate)
+        self.lending = asyncio.Lock()
+        """Held by the one run that shares this account's limits with other processes."""
+        self.ready = asyncio.Event()
+        """Set once its part of the limits is known."""
+        self._loop = asyncio.get_running_loop()
+        self._queue: FairQueue[Lane, _Place] = FairQueue()
+        self._retries: deque[_Place] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at_s = math.inf
+        self._stuck = 0
+        self._stuck_alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be in flight now."""
+        return self.gate.concurrency.limit(self._loop.time())
+
+    def enter(self, lane: Lane) -> None:
+        lane.since = self.meter.since()
+        self.lanes.append(lane)
+        self._queue.join(lane, weight=lane.weight, priority=lane.priority)
+        self._restate()
+
+    def leave(self, lane: Lane) -> None:
+        self.close(lane, "The run has ended.")
+        self.lanes.remove(lane)
+        self._queue.leave(lane)
+        self._restate()
+        if not self.lanes and self._stuck_alarm is not None:
+            self._stuck_alarm.cancel()
+
+    def close(self, lane: Lane, reason: str) -> None:
+        """Start none of this lane's calls any more."""
+        lane.close(reason)
+        waiting = self._queue.clear(lane) + [place for place in self._retries if place.lane is lane]
+        self._retries = deque(place for place in self._retries if place.lane is not lane)
+        for place in waiting:
+            if not place.done():
+                place.set_exception(Stopped(lane.closed_for))
+        self.pump()
+
+    def _restate(self) -> None:
+        """The strictest statement of all lanes holds for all of them: the limits are the account's."""
+        stated: dict[Unit, float] = {}
+        for lane in self.lanes:
+            for unit, limit in lane.stated.items():
+                stated[unit] = min(limit, stated.get(unit, math.inf))
+        self.gate.state(stated, most=self.account.most)
+
+    async def admit(self, lane: Lane, cost: Cost, *, again: bool = False, retry: bool = False) -> Ticket:
+        """The right to call, once all limits allow it. `again` goes to the front: that item has waited before. A
+        `retry` of what failed for its own sake waits for the retry budget first, and holds up nobody meanwhile.
+
+        Raises Stopped where the lane closes first, LargerThanLimit where no limit will ever allow it.
+        """
+        if lane.closed_for:
+            raise Stopped(lane.closed_for)
+        answer: NotBefore | None = None
+        if not retry and self._queue.head() is None:
+            now_s = self._loop.time()
+            asked = self.gate.ask(now_s, cost)
+            if isinstance(asked, Ticket):
+                self._queue.charge(lane)
+                self.meter.admitted(now_s)
+                lane.in_flight += 1
+                return asked
+            if isinstance(asked, Refused):
+                raise _larger(asked)
+            answer = asked
+        place = _Place(loop=self._loop)
+        place.lane, place.cost = lane, cost
+        lane.queued += 1
+        if retry:
+            self._retries.append(place)
+            self.pump()
+        else:
+            self._queue.push(lane, place, front=again)
+            if answer is not None:  # the first in line: whoever is in line before waits for something already
+                self._wait(now_s, answer)
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self.gate.give_back(place.result(), self._loop.time())
+                lane.in_flight -= 1
+                self.pump()
+            raise
+        finally:
+            lane.queued -= 1
+
+    def ask(self, lane: Lane, cost: Cost) -> Ticket | None:
+        """The right to call at once, where nobody waits for it."""
+        if lane.closed_for or self._queue.head() is not None:
+            return None
+        answer = self.gate.ask(self._loop.time(), cost)
+        if not isinstance(answer, Ticket):
+            return None
+        lane.in_flight += 1
+        return answer
+
+    def settle(
+        self, lane: Lane, ticket: Ticket, end: End, *, cost: Cost | None = None, hints: Hints | None = None
+    ) -> None:
+        """The call is off the wire: its place is the next one's."""
+        lane.in_flight -= 1
+        self.gate.settle(ticket, self._loop.time(), end, cost=cost, hints=hints)
+        self.pump()
+
+    def pump(self) -> None:
+        """Let in whoever the gate admits now, and set the alarm for when it may admit the next."""
+        now_s = self._loop.time()
+        self._let_retries_in(now_s)
+        queue = self._queue
+        while (place := queue.head()) is not None:
+            if place.done():  # given up by its caller
+                queue.drop()
+                continue
+            answer = self.gate.ask(now_s, place.cost)
+            if isinstance(answer, Ticket):
+                queue.pop()
+                place.lane.in_flight += 1
+                place.set_result(answer)
+                self.meter.admitted(now_s)
+            elif isinstance(answer, Refused):
+                queue.drop()
+                place.set_exception(_larger(answer))
+            else:
+                self._wait(now_s, answer)
+                break
+        else:
+            self.meter.admitted(now_s)
+        if self.ready.is_set():
+            self.meter.tell(now_s, self.lanes)
+
+    def _let_retries_in(self, now_s: float) -> None:
+        """From the line for the retry budget into that for a permit."""
+        while self._retries:
+            place = self._retries[0]
+            if not place.done():
+                until_s = self.gate.retries.earliest(now_s)
+                if until_s > now_s:
+                    self._wake_at(until_s)
+                    return
+                self.gate.retries.withdraw(now_s)
+            self._retries.popleft()
+            self._queue.push(place.lane, place, front=True)
+
+    def _wait(self, now_s: float, answer: NotBefore) -> None:
+        if self.meter.waiting(now_s, answer) and math.inf > answer.at_s > now_s + TOLD_AFTER_S:
+            for lane in self.lanes:
+                lane.emit(Held(now_s, answer.at_s, self.gate.why(answer.cause)))
+        self._wake_at(answer.at_s)
+
+    def _wake_at(self, at_s: float) -> None:
+        """Look again at this time at the latest; waking too early does no harm."""
+        if at_s >= self._alarm_at_s:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at_s = at_s
+        self._alarm = self._loop.call_at(at_s, self._alarmed)
+
+    def _alarmed(self) -> None:
+        self._alarm, self._alarm_at_s = None, math.inf
+        self.pump()
+
+    # Sharing with other processes.
+
+    def learnt(self) -> Learnt:
+        """What the next run may begin with."""
+        return self.gate.learnt()
+
+    def limits(self) -> Mapping[Unit, float]:
+        """What is known of the account's limits, whole."""
+        return self.gate.limits()
+
+    def wants(self, now_s: float) -> dict[Unit, float]:
+        """How much of each it would use: all there is while calls wait, else what it uses."""
+        if any(lane.queued for lane in self.lanes):
+            return dict.fromkeys(self.gate.limits(), math.inf)
+        return {use.unit: use.used for use in self.gate.uses(now_s)}
+
+    def holds(self, _now_s: float) -> dict[Unit, float]:
+        """What cannot be given back at once."""
+        return {Unit.CONCURRENCY: self.gate.in_flight}
+
+    def lend(self, amounts: Mapping[Unit, float]) -> None:
+        """From now on use no more than so much of each limit."""
+        self.gate.lend(self._loop.time(), amounts)
+        self.pump()
+
+    # Calls that timed out and cannot be taken off their thread.
+
+    def stuck(self) -> None:
+        """One more keeps its place although nobody waits for it; where such calls have all places, no run can go on."""
+        self._stuck += 1
+        if self._stuck >= self.limit and self._stuck_alarm is None:
+            self._stuck_alarm = self._loop.call_later(STUCK_S, self._all_stuck)
+
+    def unstuck(self) -> None:
+        self._stuck -= 1
+        if self._stuck_alarm is not None:
+            self._stuck_alarm.cancel()
+            self._stuck_alarm = None
+
+    def _all_stuck(self) -> None:
+        for lane in self.lanes:
+            lane.fatal(
+                SystemicFailure(
+                    f"All {self._stuck} calls that may be in flight are in threads that do not end.",
+                    hint="Give the function a timeout of its own, or make it async; what is done is kept.",
+                )
+            )
+
+
+_governors: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Governor]] = WeakKeyDictionary()
+
+
+def governor_of(account: Account) -> Governor:
+    """The one governor of this account on the running event loop, as long as a lane is in it."""
+    known = _governors.setdefault(asyncio.get_running_loop(), {})
+    governor = known.get(account.name)
+    if governor is None or not governor.lanes:
+        gate = Gate(Concurrency(start=account.start, most=account.most))
+        governor = known[account.name] = Governor(gate, account)
+    return governor
+
+
+def _larger(answer: Refused) -> LargerThanLimit:
+    return LargerThanLimit(answer.reason, hint="Shorten the item or lower --max-tokens, or raise the limit.")
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:

@@ -4,27 +4,33 @@ store; leaves durable outcomes and, in `info`, how it ended."""
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 
 import msgspec
 
 from headrace.core.call import Call
-from headrace.core.errors import HeadraceError, Overloaded, RunIsLive, Stopped, SystemicFailure, Throttled, Unreachable
-from headrace.core.event import CallEnded, CallStarted, Event, RunEnded, RunStarted, Settled, Stopping
+from headrace.core.errors import HeadraceError, RunIsLive, Stopped
+from headrace.core.event import Event, RunEnded, RunStarted, SourceRead, Stopping
 from headrace.core.item import Outcome
+from headrace.core.limits import Unit
 from headrace.core.ports import RunInfo, Source, Store, Task
+from headrace.engine.backup import BackUp
 from headrace.engine.cached import Cached
-from headrace.engine.governor import Governor
+from headrace.engine.governed import Governed
+from headrace.engine.governor import Account, Governor, Lane, governor_of
+from headrace.engine.lender import Lender
+from headrace.engine.reasons import Reasons
 from headrace.engine.stage import Stage
-from headrace.flow.gate import Gate
-from headrace.flow.patience import FirstSuccess
+from headrace.engine.watch import Watch
+from headrace.flow.backup import Backups
+from headrace.flow.estimate import Charge, Estimator
+from headrace.flow.queue import Priority
 from headrace.flow.retry import Retry
+from headrace.flow.timeout import CallTimeout
 
 INTERRUPTED = "interrupted"
-_OF_ENDPOINT = frozenset({Unreachable.kind, Throttled.kind, Overloaded.kind})
 _READ_AHEAD = 256
-_REORDER = 4
 _LIVE_S, _LIVE_POLL_S = 1.0, 0.05
 """How long, and how often, to look whether a run that is live ends."""
 
@@ -32,9 +38,18 @@ _LIVE_S, _LIVE_POLL_S = 1.0, 0.05
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How one run goes about its work."""
 
-    concurrency: int
+    stated: Mapping[Unit, float] = {}
+    """Limits that the user states: calls in flight, requests and tokens per minute."""
+    charge: Charge = Charge("usage")
     timeout_s: float
-    """Of one attempt."""
+    """Of one attempt, at most: it follows what the calls take."""
+    deadline_s: float | None = None
+    """Of the whole run."""
+    backup_share: float = 0.0
+    """How many of the calls may be second ones for stragglers."""
+    max_failure_rate: float | None = None
+    weight: float = 1.0
+    priority: Priority = "normal"
     retry: Retry = Retry()
     ordered: bool = False
     fresh: bool = False
@@ -55,22 +70,27 @@ class Runner:
         info: RunInfo,
         settings: RunSettings,
         *,
+        account: Account,
         emit: Callable[[Event], None],
     ) -> None:
         self.info = info
         self.error: HeadraceError | None = None
         """What ended the run before its source was exhausted, where that was an error."""
         self._task, self._call, self._source, self._store, self._settings = task, call, source, store, settings
+        self._account = account
         self._tell = emit
-        self._first_success = FirstSuccess()
+        self._reasons = Reasons(max_failure_rate=settings.max_failure_rate)
         self._stop_reason = ""
         self._stage: Stage | None = None
-        chance = random.Random(settings.seed).random  # noqa: S311 - jitter, no secret
-        self._governor = Governor(
-            Gate(settings.concurrency), retry=settings.retry, timeout_s=settings.timeout_s, chance=chance,
-            emit=self._emit,
+        self._governor: Governor | None = None
+        self._back_up: BackUp | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._beside: list[asyncio.Task[None]] = []
+        """What goes on beside the stage and ends with it."""
+        self._lane = Lane(
+            stated=settings.stated, emit=self._emit, fatal=self._fatal, weight=settings.weight,
+            priority=settings.priority,
         )  # fmt: skip
-        self._governor.fatal = self._fatal
 
     def interrupt(self) -> bool:
         """The first time, finish what is in flight and end; the second, end now, which is True."""
@@ -84,11 +104,15 @@ class Runner:
         """Batches of durable outcomes. Raises what the source or the store raised; an error that ends the run early
         is in `error`."""
         self.info = await self._opened()
-        self._emit(self._started())
-        stage = self._stage = self._staged()
-        if self._stop_reason:  # interrupted while the store was opened
-            stage.stop()
+        governor = self._governor = governor_of(self._account)
+        governor.enter(self._lane)
         try:
+            await self._share(governor)
+            self._emit(self._started())
+            stage = self._stage = self._staged(governor)
+            if self._stop_reason:  # interrupted while the store was opened
+                stage.stop()
+            self._set_deadline()
             async with aclosing(stage.outcomes(self._source)) as batches:
                 async for batch in batches:
                     yield batch
@@ -99,7 +123,40 @@ class Runner:
             self._stop(INTERRUPTED)
             raise
         finally:
-            await self._close(stage)
+            await self._close(governor)
+
+    async def _share(self, governor: Governor) -> None:
+        """Share the account's limits with other processes on this store. One run does it for all of this process;
+        when it ends, the next takes over."""
+        lending = asyncio.create_task(self._lend(governor))
+        self._beside.append(lending)
+        ready = asyncio.create_task(governor.ready.wait())
+        await asyncio.wait((lending, ready), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if lending.done():
+            lending.result()  # raises why there is no lease
+
+    async def _lend(self, governor: Governor) -> None:
+        async with governor.lending:
+            lender = Lender(self._store, self._account.name, governor)
+            learnt = await lender.open()
+            if not governor.ready.is_set():
+                governor.gate.recall(learnt)
+                governor.ready.set()
+            try:
+                await lender.run()
+            finally:
+                await lender.close()
+
+    def _set_deadline(self) -> None:
+        if self._settings.deadline_s is not None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(self._settings.deadline_s, self._deadline_passed)
+
+    def _deadline_passed(self) -> None:
+        self._stop(f"The deadline of {self._settings.deadline_s:g} s has passed.")
+        if self._stage is not None:
+            self._stage.drop()
 
     async def _opened(self) -> RunInfo:
         """The run, ours now. One whose loop was just left in this program may need a moment to end."""
@@ -112,50 +169,38 @@ class Runner:
                 if _now() >= give_up_s or self._stop_reason:
                     raise
             with suppress(Stopped):
-                await self._governor.pause(_LIVE_POLL_S)
+                await self._lane.pause(_LIVE_POLL_S)
 
-    def _staged(self) -> Stage:
-        settings, cached, call = self._settings, None, self._governor.govern(self._call)
+    def _staged(self, governor: Governor) -> Stage:
+        """The calls in reading order: cached, governed, the provider; a backup goes round the first two."""
+        settings = self._settings
+        cached = None
         if self._task.reusable:
             since = self.info.started_at if settings.fresh else 0.0
-            cached = Cached(self._store, self._task.value, self._governor.pause, since=since)
-            self._governor.late = cached.keep
-            call = cached.cache(call)
-        places = settings.concurrency * 2 + _READ_AHEAD
+            cached = Cached(self._store, self._task.value, self._lane.pause, since=since)
+        backups = Backups(settings.backup_share)
+        governed = Governed(
+            governor, self._lane, retry=settings.retry, late=cached.keep if cached else None,
+            watch=Watch(CallTimeout(settings.timeout_s), backups), estimator=Estimator(settings.charge),
+            chance=random.Random(settings.seed).random,  # noqa: S311 - jitter, no secret
+        )  # fmt: skip
+        if settings.backup_share:
+            self._back_up = BackUp(governed, self._call, backups)
+        call = governed.govern(self._call)
         return Stage(
-            self._task, call, store=self._store, run=self.info.id, session=self.info.session, places=places,
-            emit=self._emit, fatal=self._fatal, cached=cached, keyed=settings.keyed,
-            keep_failures=not settings.retry_failed, reorder=places * _REORDER if settings.ordered else 0,
+            self._task, cached.cache(call) if cached else call, store=self._store, run=self.info.id,
+            session=self.info.session, places=lambda: governor.limit * 2 + _READ_AHEAD, emit=self._emit,
+            fatal=self._fatal, cached=cached, keyed=settings.keyed, keep_failures=not settings.retry_failed,
+            ordered=settings.ordered,
         )  # fmt: skip
 
     def _emit(self, event: Event) -> None:
-        if isinstance(event, Settled):
-            self._learn(event)
-        elif isinstance(event, CallStarted):
-            self._first_success.began()
-        elif isinstance(event, CallEnded):
-            self._first_success.ended(event.at_s - event.seconds)
-            if event.error and event.error != "cancelled":
-                self._failed_at(event.at_s, event.message, of_endpoint=event.error in _OF_ENDPOINT)
+        if isinstance(event, SourceRead) and self._back_up is not None:
+            self._beside.append(asyncio.create_task(self._back_up.run()))
+        error = self._reasons.add(event)
         self._tell(event)
-
-    def _learn(self, event: Settled) -> None:
-        for outcome in event.outcomes:
-            if outcome.ok and outcome.cached:
-                self._first_success.served()
-            elif outcome.ok:
-                self._first_success.success()
-            elif outcome.error is not None and outcome.attempts and not outcome.cached:
-                self._failed_at(event.at_s, outcome.error.message, of_endpoint=False)
-
-    def _failed_at(self, at_s: float, what: str, *, of_endpoint: bool) -> None:
-        if self._first_success.failure(at_s, of_endpoint=of_endpoint):
-            self._fatal(
-                SystemicFailure(
-                    f"Nothing but failures for {self._first_success.patience_s:.0f} s. The last: {what}",
-                    hint="Mend the cause and run again: what failed is tried again.",
-                )
-            )
+        if error is not None:
+            self._fatal(error)
 
     def _fatal(self, error: HeadraceError) -> None:
         if self.error is None:
@@ -167,26 +212,37 @@ class Runner:
             return
         self._stop_reason = reason
         self._tell(Stopping(_now(), reason))
-        self._governor.close(reason)
+        if self._governor is not None:
+            self._governor.close(self._lane, reason)
+        else:
+            self._lane.close(reason)
         if self._stage is not None:
             self._stage.stop()
 
-    async def _close(self, stage: Stage) -> None:
-        self._governor.close("The run has ended.")
-        done = stage.exhausted and not stage.unsettled
+    async def _close(self, governor: Governor) -> None:
+        stage = self._stage
+        if self._deadline is not None:
+            self._deadline.cancel()
+        governor.meter.tell(_now(), [self._lane], last=True)
+        governor.leave(self._lane)
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        done = stage is not None and stage.exhausted and not stage.unsettled
         if done:
             self.error = None  # whatever it was, it cost no item
         status = "finished" if done else "interrupted" if self._stop_reason == INTERRUPTED else "stopped"
         self.info = msgspec.structs.replace(
             self.info, status=status, reason="" if done else self._stop_reason, ended_at=time.time(),
-            total=stage.read if stage.exhausted else self.info.total,
+            total=stage.read if stage is not None and stage.exhausted else self.info.total,
         )  # fmt: skip
         await self._store.close_run(self.info)
         self._tell(RunEnded(_now(), self.info.status, self.info.reason))
 
     def _started(self) -> RunStarted:
         info, source = self.info, self._source
-        return RunStarted(_now(), info.id, info.name, info.source, source.total, self._settings.concurrency)
+        in_flight = int(self._settings.stated.get(Unit.CONCURRENCY, 0))
+        return RunStarted(_now(), info.id, info.name, info.source, source.total, in_flight)
 
 
 def _now() -> float:

@@ -24,6 +24,8 @@ from headrace.engine.cached import Cached, valued
 
 _END = None
 _BATCHES = 4
+_REORDER = 4
+"""How many times the places an ordered run may read past its first unfinished item."""
 
 
 class Stage:
@@ -37,28 +39,28 @@ class Stage:
         store: Store,
         run: str,
         session: int,
-        places: int,
+        places: Callable[[], int],
         emit: Callable[[Event], None],
         fatal: Callable[[HeadraceError], None],
         cached: Cached | None = None,
         keyed: bool = False,
         keep_failures: bool = False,
-        reorder: int = 0,
+        ordered: bool = False,
         name: str = "",
     ) -> None:
-        """`cached` is None for a task whose answers are not reusable. `reorder` > 0 gives outcomes in the order of the
-        source, reading no further batch once it is that many items past the first unfinished one. `fatal` is told of
-        errors that end the run."""
+        """`cached` is None for a task whose answers are not reusable. `places` says how many items may hold a place
+        at this moment. `ordered` gives outcomes in the order of the source, reading no further batch once it is a few
+        times that many items past the first unfinished one. `fatal` is told of errors that end the run."""
         self._task, self._call, self._cached = task, call, cached
         self._store, self._run, self._session = store, run, session
         self._emit, self._fatal = emit, fatal
         self._keyed, self._keep_failures, self._name = keyed, keep_failures, name
-        self._places = asyncio.Semaphore(places)
+        self._places = _Places(places)
         self._batches = asyncio.Semaphore(_BATCHES)
         self._out: asyncio.Queue[list[Outcome] | Exception | None] = asyncio.Queue(maxsize=64)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open_keys: set[str] = set()
-        self._order = _Order(reorder) if reorder else None
+        self._order = _Order(places) if ordered else None
         self._reading: asyncio.Future[list[Item]] | None = None
         self._stopping = False
         self.read = 0
@@ -277,17 +279,36 @@ def _unstorable(outcome: Outcome, error: Exception) -> Outcome:
     return msgspec.structs.replace(outcome, value=None, error=failure)
 
 
+class _Places:
+    """How many items may be begun and not yet taken: follows a limit that moves."""
+
+    def __init__(self, most: Callable[[], int]) -> None:
+        self._most = most
+        self._taken = 0
+        self._freed = asyncio.Event()
+
+    async def acquire(self) -> None:
+        while self._taken >= self._most():
+            self._freed.clear()
+            await self._freed.wait()
+        self._taken += 1
+
+    def release(self) -> None:
+        self._taken -= 1
+        self._freed.set()
+
+
 class _Order:
     """Gives outcomes back in the order of their positions; how far reading may run ahead is bounded."""
 
-    def __init__(self, room: int) -> None:
-        self._room = room
+    def __init__(self, places: Callable[[], int]) -> None:
+        self._room: Callable[[], int] = lambda: places() * _REORDER
         self._next = 0
         self._waiting: dict[int, Outcome] = {}
         self._moved = asyncio.Event()
 
     async def room_for(self, position: int) -> None:
-        while position >= self._next + self._room:
+        while position >= self._next + self._room():
             self._moved.clear()
             await self._moved.wait()
 
@@ -303,7 +324,7 @@ class _Order:
 
     def open(self) -> None:
         """Let reading run ahead: the run is stopping, and an item that stays pending will never move this on."""
-        self._room = sys.maxsize
+        self._room = lambda: sys.maxsize
         self._moved.set()
 
     def rest(self) -> list[Outcome]:

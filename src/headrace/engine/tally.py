@@ -5,17 +5,17 @@ A pure fold in bounded memory. Knows no clock: time comes with the events and wi
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
-
-import msgspec
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from headrace.core.event import (
     CallEnded,
     CallStarted,
     Event,
+    Gauge,
     Held,
     ItemsRead,
+    LimitChanged,
     RunEnded,
     RunStarted,
     Settled,
@@ -23,8 +23,11 @@ from headrace.core.event import (
     Stopping,
 )
 from headrace.core.item import Failure
+from headrace.engine.snapshot import CallErrors, FailureGroup, Hold, Snapshot, State
+from headrace.engine.usage import Usage
+from headrace.flow.quantiles import Quantiles
 
-State = Literal["starting", "running", "stopping", "ended"]
+__all__ = ["FailureGroup", "Hold", "Quantiles", "Snapshot", "Tally"]
 
 _WINDOW_S = 10.0
 _MARK_EVERY_S = 0.25
@@ -37,69 +40,8 @@ _ETA_AFTER_ITEMS = 5
 _LEAST_S = 1e-3
 """No rate over less time than this."""
 _OTHER = "other"
-
-
-class FailureGroup(msgspec.Struct, frozen=True):
-    """Items that failed for one kind of reason. Message and hint are the first one's."""
-
-    kind: str
-    count: int
-    message: str
-    hint: str
-    keys: tuple[str, ...]
-    """The first few, in the order they failed."""
-
-
-class Hold(msgspec.Struct, frozen=True):
-    """No call starts for another `wait_s` seconds (infinity: nobody knows how long)."""
-
-    reason: str
-    wait_s: float
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A run at one moment. Tokens and calls are what this session paid for."""
-
-    run: str = ""
-    name: str = ""
-    source: str = ""
-    state: State = "starting"
-    status: str = ""
-    """How it ended: finished, stopped or interrupted."""
-    reason: str = ""
-    """Why it stops or stopped."""
-    seconds: float = 0.0
-    concurrency: int = 0
-    total: int | None = None
-    read: int = 0
-    ok: int = 0
-    failed: int = 0
-    cached: int = 0
-    """Of `ok` and `failed`: from the store, or from an equal item's call."""
-    pending: int = 0
-    """Known of, and without an outcome."""
-    in_flight: int = 0
-    most_in_flight: int = 0
-    calls: int = 0
-    retries: int = 0
-    call_errors: Mapping[str, int] = {}
-    """Calls that failed by kind, also those that were tried again."""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    p50_s: float | None = None
-    p95_s: float | None = None
-    p99_s: float | None = None
-    """Seconds of answered calls, within 2 %."""
-    rate: float = 0.0
-    """Items per second: of late while it runs, of the whole once it has ended."""
-    eta_s: float | None = None
-    hold: Hold | None = None
-    failures: tuple[FailureGroup, ...] = ()
-    """The most frequent first."""
-
-    @property
-    def done(self) -> int:
-        return self.ok + self.failed
+_OVERTAKEN = frozenset({"", "backup", "overtaken"})
+"""What ends a call whose twin was answered first: it did not fail."""
 
 
 class _Group:
@@ -112,41 +54,6 @@ class _Group:
         self.keys: list[str] = []
 
 
-class Quantiles:
-    """Any number of durations in one array: bins that grow by 2 %, from 0.1 ms to a day."""
-
-    _LEAST_S = 1e-4
-    _MOST_S = 86_400.0
-    _LOG_STEP = math.log(1.02)
-    _BINS = int(math.log(_MOST_S / _LEAST_S) / _LOG_STEP) + 2
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._bins = [0] * self._BINS
-
-    def add(self, seconds: float) -> None:
-        if seconds <= self._LEAST_S:
-            index = 0
-        elif seconds < self._MOST_S:
-            index = int(math.log(seconds / self._LEAST_S) / self._LOG_STEP) + 1
-        else:
-            index = self._BINS - 1
-        self._bins[index] += 1
-        self.count += 1
-
-    def at(self, share: float) -> float | None:
-        """The duration that this share of them does not pass; None where there is none."""
-        if not self.count:
-            return None
-        rank = max(1, math.ceil(share * self.count))
-        seen = 0
-        index = 0
-        while seen + self._bins[index] < rank:
-            seen += self._bins[index]
-            index += 1
-        return self._LEAST_S * math.exp((index - 0.5) * self._LOG_STEP) if index else self._LEAST_S
-
-
 class Tally:
     """Adds events up. `add` is cheap enough for the path of every call; `snapshot` is for readers at their own pace."""
 
@@ -157,9 +64,11 @@ class Tally:
         self._total: int | None = None
         self._held: Held | None = None
         self._read = self._ok = self._failed = self._cached = self._asked = 0
-        self._in_flight = self._most_in_flight = self._calls = self._retries = 0
+        self._in_flight = self._most_in_flight = self._calls = self._retries = self._backups = 0
         self._input_tokens = self._output_tokens = 0
-        self._call_errors: dict[str, int] = {}
+        self._call_errors: dict[tuple[str, int | None], int] = {}
+        self._paid_again: dict[str, int] = {}
+        self._usage = Usage()
         self._groups: dict[str, _Group] = {}
         self._seconds = Quantiles()
         self._first_call_s: float | None = None
@@ -172,6 +81,8 @@ class Tally:
             SourceRead: self._on_source_read,
             CallStarted: self._on_call,
             CallEnded: self._on_answer,
+            Gauge: self._on_gauge,
+            LimitChanged: self._usage.change,
             Held: self._on_held,
             Settled: self._on_settled,
             Stopping: self._on_stopping,
@@ -185,6 +96,7 @@ class Tally:
 
     def _on_started(self, event: RunStarted) -> None:
         self._started = event
+        self._usage.start(event.at_s)
         self._marks.append((event.at_s, 0, 0))
         self._next_mark_s = event.at_s + _MARK_EVERY_S
 
@@ -201,16 +113,36 @@ class Tally:
             self._most_in_flight = self._in_flight
         if event.attempt > 1:
             self._retries += 1
+        if event.backup:
+            self._backups += 1
         if self._first_call_s is None:
             self._first_call_s = event.at_s
 
     def _on_answer(self, event: CallEnded) -> None:
         if self._in_flight:
             self._in_flight -= 1
-        if event.error:
-            _count(self._call_errors, event.error)
+        if event.paid:
+            self._on_paid_again(event)
+        elif event.error:
+            self._on_error(event)
         else:
             self._seconds.add(event.seconds)
+
+    def _on_error(self, event: CallEnded) -> None:
+        try:
+            self._call_errors[event.error, event.status] += 1
+        except KeyError:
+            _count(self._call_errors, (event.error, event.status), (_OTHER, None))
+
+    def _on_paid_again(self, event: CallEnded) -> None:
+        if event.error in _OVERTAKEN:
+            _count(self._paid_again, "backup", _OTHER)
+        else:
+            _count(self._paid_again, event.error, _OTHER)
+            self._on_error(event)
+
+    def _on_gauge(self, event: Gauge) -> None:
+        self._usage.gauge(event, self._ok + self._failed)
 
     def _on_held(self, event: Held) -> None:
         if self._held is None or event.until_s >= self._held.until_s:
@@ -253,6 +185,7 @@ class Tally:
 
     def _on_ended(self, event: RunEnded) -> None:
         self._ended = event
+        self._usage.end(event.at_s, self._ok + self._failed)
 
     def snapshot(self, now_s: float) -> Snapshot:
         """The figures at this moment of the run's clock."""
@@ -266,7 +199,7 @@ class Tally:
         known = max(self._read, done) if total is None else total
         seconds = max(0.0, now_s - start.at_s) if start else 0.0
         whole_rate = done / seconds if seconds > _LEAST_S else 0.0
-        return Snapshot(
+        snapshot = Snapshot(
             run=start.run if start else "",
             name=start.name if start else "",
             source=start.source if start else "",
@@ -285,7 +218,9 @@ class Tally:
             most_in_flight=self._most_in_flight,
             calls=self._calls,
             retries=self._retries,
-            call_errors=dict(self._call_errors),
+            backups=self._backups,
+            call_errors=self._errors(),
+            paid_again=dict(self._paid_again),
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,
             p50_s=self._seconds.at(0.50),
@@ -296,6 +231,7 @@ class Tally:
             hold=self._hold(now_s),
             failures=self._failures(),
         )
+        return self._usage.onto(snapshot)
 
     def _state(self) -> State:
         if self._ended is not None:
@@ -313,6 +249,10 @@ class Tally:
     def _failures(self) -> tuple[FailureGroup, ...]:
         groups = sorted(self._groups.items(), key=lambda pair: -pair[1].count)
         return tuple(FailureGroup(kind, g.count, g.message, g.hint, tuple(g.keys)) for kind, g in groups)
+
+    def _errors(self) -> tuple[CallErrors, ...]:
+        ranked = sorted(self._call_errors.items(), key=lambda pair: -pair[1])
+        return tuple(CallErrors(kind, status, count) for (kind, status), count in ranked)
 
     def _since(self, now_s: float, window_s: float, column: int, at_least: int) -> tuple[float, int, int] | None:
         """The oldest mark within the window, or before it where too little of this column happened since."""
@@ -364,6 +304,9 @@ class Tally:
         return (self._asked - mark[2]) / settled if settled else 0.0
 
 
-def _count(counts: dict[str, int], kind: str) -> None:
-    kind = kind if kind in counts or len(counts) < _KINDS_MAX else _OTHER
-    counts[kind] = counts.get(kind, 0) + 1
+_Name = TypeVar("_Name", str, tuple[str, int | None])
+
+
+def _count(counts: dict[_Name, int], name: _Name, other: _Name) -> None:
+    name = name if name in counts or len(counts) < _KINDS_MAX else other
+    counts[name] = counts.get(name, 0) + 1

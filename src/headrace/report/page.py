@@ -18,8 +18,9 @@ from typing import Any
 from headrace.core.errors import OutputError
 from headrace.core.item import Outcome
 from headrace.core.ports import Counts, RunInfo
-from headrace.engine.tally import Snapshot
+from headrace.engine.snapshot import Snapshot
 from headrace.report.html import asked_list, element, esc, figures
+from headrace.report.limits import flow
 from headrace.report.sections import answers, failures, items, slowest, stacked
 from headrace.report.survey import Survey, survey
 from headrace.report.text import duration, number, plural, rate
@@ -41,6 +42,7 @@ def render(
         _section("What was asked", asked_list(info.source, info.spec)),
         _section("Answers", answers(found)),
         _section("Failures", failures(found)),
+        _section("Limits and waiting", flow(snapshot)),
         _section("Items and answers", items(found, counts)),
         _section("Slowest calls", slowest(found)),
         _footer(info),
@@ -154,8 +156,8 @@ def _pace(snapshot: Snapshot | None, info: RunInfo) -> list[tuple[str, str]]:
     parts = [("wall time", duration(snapshot.seconds))]
     value, _, unit = rate(snapshot.rate).partition(" ")
     parts.append((unit, value))
-    if snapshot.p50_s is not None and snapshot.p95_s is not None:
-        parts += [("median call", duration(snapshot.p50_s)), ("P95 of calls", duration(snapshot.p95_s))]
+    times = (("median call", snapshot.p50_s), ("P95 of calls", snapshot.p95_s), ("P99 of calls", snapshot.p99_s))
+    parts += [(name, duration(seconds)) for name, seconds in times if seconds is not None]
     if snapshot.most_in_flight:
         parts.append(("most in flight", number(snapshot.most_in_flight)))
     if snapshot.retries:

@@ -3,6 +3,7 @@
 Knows neither terminals nor HTML.
 """
 
+import math
 import re
 import unicodedata
 from typing import Any
@@ -20,6 +21,7 @@ _MINUTE_S = 60
 _HOUR_S = 3600
 _DAY_S = 86_400
 _INTEGER_MAX = 10**300
+_WINDOWS = {1.0: ("s", "a second"), 60.0: ("min", "a minute"), 3600.0: ("h", "an hour"), 86_400.0: ("day", "a day")}
 
 
 def clean(text: str) -> str:
@@ -93,6 +95,34 @@ def rate(items_per_s: float) -> str:
         return f"{items_per_s:.1f} items/s"
     per_min = items_per_s * _MINUTE_S
     return f"{per_min:.1f} items/min" if per_min >= 1 else f"{per_min * _MINUTE_S:.1f} items/h"
+
+
+def size(count: float) -> str:
+    """120 MB, 1.2 GB."""
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 999.5:
+            return f"{count:.0f} {unit}"
+    return f"{count / 1000:,.1f} GB"
+
+
+def allowance(limit: float, window_s: float, *, about: bool = False) -> str:
+    """1,200/min, about 598/min; 40 where it has no window."""
+    if not window_s:
+        return number(math.floor(limit))
+    per = _WINDOWS[window_s][0] if window_s in _WINDOWS else f"{window_s:g} s"
+    return f"{'about ' if about else ''}{number(limit)}/{per}"
+
+
+def limit_of(unit: str, limit: float | None, window_s: float, *, about: bool = False) -> str:
+    """1,200 requests a minute, 40 calls in flight, no limit of tokens."""
+    noun = unit if window_s else "calls in flight"
+    if limit is None:
+        return f"no limit of {noun}"
+    if not window_s:
+        return f"{number(math.floor(limit))} {noun}"
+    per = _WINDOWS[window_s][1] if window_s in _WINDOWS else f"in {window_s:g} s"
+    return f"{'about ' if about else ''}{number(limit)} {noun} {per}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -8,6 +8,7 @@ from headrace.store import tables
 
 BUSY_S = 60.0
 """How long a transaction waits for another process's."""
+LOG_TRIES = 100
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -19,30 +20,53 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Create what a new file lacks. Raises StoreError for another program's database, or another version's."""
+    """Create or add what the file lacks. Raises StoreError for another program's database, or a later version's."""
     if _is_new(connection, path):
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")  # two processes may create it at once
-        if _version(connection) == 0:
-            for statement in tables.SCHEMA.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {tables.APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {tables.VERSION}")
-        connection.execute("COMMIT")
+        _keep_log(connection)
+    else:
+        check(connection, path)
+    if _version(connection) < tables.VERSION:
+        _upgrade(connection)
     check(connection, path)
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises StoreError where the file is not a store of this version."""
+    """Raises StoreError where the file is no store of this version or an earlier one."""
     if connection.execute("PRAGMA application_id").fetchone()[0] != tables.APPLICATION_ID:
         raise _foreign(path)
     version = _version(connection)
-    if version != tables.VERSION:
+    if not 1 <= version <= tables.VERSION:
         raise StoreError(
-            f"The store {path} has version {version}; this headrace reads version {tables.VERSION}.",
+            f"The store {path} has version {version}; this headrace reads version {tables.VERSION} and earlier.",
             hint="Use the headrace that wrote it, or name a new store with --store.",
         )
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Write-ahead log, so that readers and the writer do not wait for each other."""
+    for tries_left in reversed(range(LOG_TRIES)):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if not tries_left:
+                raise
+        else:
+            return
+        connection.execute("BEGIN IMMEDIATE")  # another process is at it: this waits for it, as that pragma does not
+        connection.execute("COMMIT")
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """All of it or, where the connection is closed after an error, nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    version = _version(connection)  # another process may have done it meanwhile
+    if version < tables.VERSION:
+        for step in tables.STEPS[version:]:
+            for statement in filter(str.strip, step.split(";\n")):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {tables.APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {tables.VERSION}")
+    connection.execute("COMMIT")
 
 
 def unreadable(path: Path, error: Exception) -> StoreError:

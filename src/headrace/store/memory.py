@@ -14,7 +14,7 @@ from headrace.core.call import Reply
 from headrace.core.digest import Digest
 from headrace.core.errors import RunIsLive
 from headrace.core.item import Outcome
-from headrace.core.ports import Answered, Counts, Done, Record, Rejected, RunInfo
+from headrace.core.ports import Answered, Counts, Decide, Done, Record, Rejected, RunInfo
 from headrace.store import tables
 
 
@@ -28,6 +28,8 @@ class Memory:
         self.runs: dict[str, RunInfo] = {}
         self.owners: dict[str, int] = {}
         self.outcomes: dict[str, dict[str, tuple[int, Outcome]]] = {}
+        self.leases: dict[str, dict[int, bytes]] = {}
+        self.endpoints: dict[str, tuple[float, bytes]] = {}
         self.alive: set[int] = set()
         self._numbers = count(1)
 
@@ -79,6 +81,24 @@ class MemoryStore:
     async def close_run(self, info: RunInfo) -> None:
         await self._transaction(lambda: self._close(info))
 
+    async def lease(self, endpoint: str, decide: Decide) -> bytes:
+        written: list[bytes | Exception] = []
+        await self._transaction(lambda: written.append(self._leased(endpoint, decide)))
+        if isinstance(written[0], Exception):
+            raise written[0]
+        return written[0]
+
+    async def unlease(self, endpoint: str) -> None:
+        await self._transaction(lambda: self._unlease(endpoint))
+
+    async def remembered(self, endpoint: str, *, since: float = 0.0) -> bytes | None:
+        at, data = self.memory.endpoints.get(endpoint, (0.0, None))
+        return data if at >= since else None
+
+    def remember(self, endpoint: str, data: bytes) -> None:
+        at = time.time()
+        self._ask(lambda: self.memory.endpoints.update({endpoint: (at, data)}))
+
     def runs(self) -> list[RunInfo]:
         return sorted(self.memory.runs.values(), key=lambda info: -info.started_at)
 
@@ -97,6 +117,8 @@ class MemoryStore:
         yield from sorted(outcomes, key=lambda outcome: (outcome.position, outcome.key))
 
     async def close(self) -> None:
+        if self._owner in self.memory.alive:
+            self._flush()  # what was posted
         self.crash()
 
     def crash(self) -> None:
@@ -137,6 +159,20 @@ class MemoryStore:
                 memory.answers.pop(record.digest, None)
             if memory.claims.get(record.digest) == self._owner:
                 del memory.claims[record.digest]
+
+    def _leased(self, endpoint: str, decide: Decide) -> bytes | Exception:
+        memory = self.memory
+        alive = {holder: lease for holder, lease in memory.leases.get(endpoint, {}).items() if holder in memory.alive}
+        rows = {str(holder): lease for holder, lease in alive.items() if holder != self._owner}
+        try:
+            lease = decide(str(self._owner), rows)
+        except Exception as error:  # noqa: BLE001 - its caller's alone, as in the file
+            return error
+        memory.leases[endpoint] = {**alive, self._owner: lease}
+        return lease
+
+    def _unlease(self, endpoint: str) -> None:
+        self.memory.leases.get(endpoint, {}).pop(self._owner, None)
 
     def _close(self, info: RunInfo) -> None:
         memory = self.memory

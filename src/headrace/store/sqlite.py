@@ -19,7 +19,7 @@ from headrace.core.call import Reply
 from headrace.core.digest import Digest
 from headrace.core.errors import RunIsLive, StoreError
 from headrace.core.item import Outcome
-from headrace.core.ports import Answered, Done, Record, Rejected, Released, RunInfo
+from headrace.core.ports import Answered, Decide, Done, Record, Rejected, Released, RunInfo
 from headrace.store import tables
 from headrace.store.file import connect, prepare, unreadable
 from headrace.store.owner import Owner, folder_of
@@ -43,20 +43,32 @@ class _Claim(msgspec.Struct, frozen=True):
     since: float
 
 
+class _Lease(msgspec.Struct, frozen=True):
+    """Without `decide`, the lease is given back."""
+
+    endpoint: str
+    decide: Decide | None = None
+
+
+class _Remember(msgspec.Struct, frozen=True):
+    endpoint: str
+    data: bytes
+    at: float
+
+
 class _Farewell(msgspec.Struct, frozen=True):
-    """All claims are given back."""
+    """All claims and leases are given back."""
 
 
 class SqliteStore:
-    """Raises StoreError when `path` cannot be opened, is no store, or is one of another version."""
+    """Raises StoreError when `path` cannot be opened, is no store, or is one of a later version."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._numbers: dict[str, tuple[int, int]] = {}  # run id -> (number, session), of the runs open here
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = connect(path)
-            prepare(connection, path)
+            connection = _prepared(path)
             self._owner = Owner(folder_of(path))
             self._reads = connect(path)
         except (OSError, sqlite3.Error) as error:
@@ -99,6 +111,22 @@ class SqliteStore:
     async def close_run(self, info: RunInfo) -> None:
         await self._writer.write(info)
         self._numbers.pop(info.id, None)
+
+    async def lease(self, endpoint: str, decide: Decide) -> bytes:
+        written: bytes | Exception = await self._writer.write(_Lease(endpoint, decide), vital=False)
+        if isinstance(written, Exception):
+            raise written
+        return written
+
+    async def unlease(self, endpoint: str) -> None:
+        await self._writer.write(_Lease(endpoint), vital=False)
+
+    async def remembered(self, endpoint: str, *, since: float = 0.0) -> bytes | None:
+        row = await self._read(lambda: self._reads.execute(tables.REMEMBERED, (endpoint, since)).fetchone())
+        return row[0] if row else None
+
+    def remember(self, endpoint: str, data: bytes) -> None:
+        self._writer.post(_Remember(endpoint, data, time.time()), vital=False)
 
     async def close(self) -> None:
         try:
@@ -163,9 +191,31 @@ class SqliteStore:
                 return self._open(connection, job)
             case RunInfo():
                 self._close(connection, job)
+            case _Lease():
+                return self._leased(connection, job)
+            case _Remember(endpoint, data, at):
+                connection.execute(tables.REMEMBER, (endpoint, data, at))
             case _Farewell():
                 connection.execute(tables.RELEASE_ALL, (self._owner.id,))
+                connection.execute(tables.UNLEASE_ALL, (self._owner.id,))
         return None
+
+    def _leased(self, connection: sqlite3.Connection, job: _Lease) -> bytes | Exception | None:
+        if job.decide is None:
+            connection.execute(tables.UNLEASE, (job.endpoint, self._owner.id))
+            return None
+        rows: dict[str, bytes] = dict(connection.execute(tables.LEASES, (job.endpoint,)))
+        before = rows.pop(self._owner.id, None)
+        for dead in [holder for holder in rows if not self._owner.is_alive(holder)]:
+            connection.execute(tables.UNLEASE, (job.endpoint, dead))
+            del rows[dead]
+        try:
+            lease = job.decide(self._owner.id, rows)
+        except Exception as error:  # noqa: BLE001 - its caller's alone: what else is in this group is written
+            return error
+        if lease != before:
+            connection.execute(tables.LEASE, (job.endpoint, self._owner.id, lease))
+        return lease
 
     def _claimed(
         self, connection: sqlite3.Connection, digests: list[Digest], since: float
@@ -223,6 +273,16 @@ class SqliteStore:
         connection.execute(tables.CLOSE_RUN, (info.status, info.reason, info.ended_at, info.total, info.id))
         if info.status == "finished":  # the source was read to its end: what it no longer has is no longer the run's
             connection.execute(tables.FORGET_GONE, self._numbers[info.id])
+
+
+def _prepared(path: Path) -> sqlite3.Connection:
+    connection = connect(path)
+    try:
+        prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _chunks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

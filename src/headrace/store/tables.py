@@ -14,10 +14,9 @@ from headrace.core.item import Failure, Outcome
 from headrace.core.jsonform import json_form
 from headrace.core.ports import RunInfo
 
-VERSION = 1
 APPLICATION_ID = 0x68726163  # "hrac"
 
-SCHEMA = """
+_FIRST = """
 CREATE TABLE answers (
     digest BLOB PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, input_tokens INTEGER, output_tokens INTEGER,
     cached_tokens INTEGER, model TEXT, seconds REAL NOT NULL, at REAL NOT NULL);
@@ -36,6 +35,14 @@ CREATE TABLE outcomes (
     output_tokens INTEGER, PRIMARY KEY (run, key));
 CREATE INDEX outcomes_in_order ON outcomes (run, position);
 """
+_SECOND = """
+CREATE TABLE leases (
+    endpoint TEXT NOT NULL, holder TEXT NOT NULL, lease BLOB NOT NULL, PRIMARY KEY (endpoint, holder)) WITHOUT ROWID;
+CREATE TABLE endpoints (endpoint TEXT PRIMARY KEY, learnt BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+"""
+STEPS = (_FIRST, _SECOND)
+"""What each version added. Steps only add, so that every version that was ever written can be read."""
+VERSION = len(STEPS)
 
 _REPLY = "text, finish, input_tokens, output_tokens, cached_tokens, model, seconds"
 _RUN = "id, name, source, spec, status, reason, started_at, ended_at, session, total"
@@ -56,6 +63,12 @@ SCAN = f"""
 SELECT {_OUTCOME} FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)
     AND position >= ? AND (position > ? OR key > ?) ORDER BY position, key LIMIT ?"""
 RELEASE_ALL = "DELETE FROM claims WHERE owner = ?"
+LEASES = "SELECT holder, lease FROM leases WHERE endpoint = ?"
+LEASE = "INSERT OR REPLACE INTO leases (endpoint, holder, lease) VALUES (?, ?, ?)"
+UNLEASE = "DELETE FROM leases WHERE endpoint = ? AND holder = ?"
+UNLEASE_ALL = "DELETE FROM leases WHERE holder = ?"
+REMEMBERED = "SELECT learnt FROM endpoints WHERE endpoint = ? AND at >= ?"
+REMEMBER = "INSERT OR REPLACE INTO endpoints (endpoint, learnt, at) VALUES (?, ?, ?)"
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.core.errors import StoreError
 
@@ -17,7 +17,11 @@ GROUP_S = 0.02
 Apply = Callable[[sqlite3.Connection, Sequence[Any]], list[Any]]
 """Writes a group inside a transaction that is already open; one result for each job."""
 
-_Job = tuple[Any, "asyncio.Future[Any] | None"]
+
+class _Job(NamedTuple):
+    asked: Any
+    done: "asyncio.Future[Any] | None"
+    vital: bool
 
 
 class Writer:
@@ -29,20 +33,25 @@ class Writer:
         self._broken: StoreError | None = None
         self._last_s = 0.0
         self._scheduled = False
+        self._durable = True
         self._thread = threading.Thread(target=self._serve, name="headrace-store", daemon=True)
         self._thread.start()
 
-    async def write(self, job: Any) -> Any:
-        """The job's result, once its group is durable. Raises StoreError where the group could not be written."""
+    async def write(self, job: Any, *, vital: bool = True) -> Any:
+        """The job's result, once its group is durable. Raises StoreError where the group could not be written.
+
+        Where a vital job could not be written, none will be any more. A group without one is written, but may be lost
+        with the machine's power; and where it could not be written, the next one still can.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
-        self._jobs.append((job, done))
+        self._jobs.append(_Job(job, done, vital))
         self._schedule(loop)
         return await done
 
-    def post(self, job: Any) -> None:
-        """Write the job before all that is asked for later; should that fail, all that comes later fails too."""
-        self._jobs.append((job, None))
+    def post(self, job: Any, *, vital: bool = True) -> None:
+        """Write the job before all that is asked for later, without waiting for it."""
+        self._jobs.append(_Job(job, None, vital))
         self._schedule(asyncio.get_running_loop())
 
     async def close(self) -> None:
@@ -74,25 +83,35 @@ class Writer:
                 continue
 
     def _write(self, jobs: list[_Job]) -> list[Any] | StoreError:
+        vital = any(job.vital for job in jobs)
         try:
+            self._reach_disk(vital)
             self._connection.execute("BEGIN IMMEDIATE")
-            results = self._apply(self._connection, [job for job, _ in jobs])
+            results = self._apply(self._connection, [job.asked for job in jobs])
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            self._broken = StoreError(
+            told = StoreError(
                 f"The store could not be written ({error}).",
                 hint="What was committed before is safe. See that the disk has room and the file may be written, "
                 "then run again.",
             )
-            self._broken.__cause__ = error
-            return self._broken
+            told.__cause__ = error
+            if vital:
+                self._broken = told
+            return told
         return results
+
+    def _reach_disk(self, durable: bool) -> None:  # noqa: FBT001
+        """What is not vital may be lost with the machine's power, and holds nobody up while the disk turns."""
+        if durable != self._durable:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
 
 
 def _hand_back(jobs: list[_Job], results: list[Any] | StoreError) -> None:
-    for index, (_, done) in enumerate(jobs):
+    for index, (_, done, _) in enumerate(jobs):
         if done is None or done.done():  # posted, or its caller was cancelled
             continue
         if isinstance(results, StoreError):

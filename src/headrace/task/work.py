@@ -41,9 +41,11 @@ class Map(msgspec.Struct, frozen=True):
     """Call a function with every item: async on the event loop, plain in threads.
 
     With a `name` and a `version`, what it returned for an equal item is not computed again; change the version when
-    the function changes. Its results must have a JSON form.
+    the function changes. Its results must have a JSON form. `endpoint` names whose limits it shares: a model
+    (`openai:gpt-5-nano`) or any name that several functions have in common.
     """
 
     function: Callable[[Any], Any]
     name: str = ""
     version: str = ""
+    endpoint: str = ""

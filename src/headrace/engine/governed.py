@@ -1,0 +1,241 @@
+"""One run's calls: each waits for its permit, is made, timed, and tried again as its error asks for.
+
+Enters a request, leaves a reply or an error that no retry could mend.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import msgspec
+
+from headrace.core.call import Call, Reply, Request, StillRunning
+from headrace.core.errors import AttemptTimeout, CallError, HeadraceError, Verdict
+from headrace.core.event import CallEnded, CallStarted, Event
+from headrace.core.limits import Cost, End, Hints, Unit
+from headrace.engine.governor import Governor, Lane
+from headrace.engine.watch import Attempt, Watch
+from headrace.flow.estimate import Estimator, Size, size_of
+from headrace.flow.gate import Ticket
+from headrace.flow.retry import Retry
+
+Late = Callable[[Request, Reply], None]
+
+
+class Abandoned(Exception):
+    """A call that timed out goes on."""
+
+    def __init__(self, error: AttemptTimeout) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Tries:
+    """What became of one item's attempts so far."""
+
+    __slots__ = ("again", "at_fault", "attempts", "failures", "refusals", "refused_since_s", "timeouts")
+
+    def __init__(self) -> None:
+        self.again = False
+        """Whether the next goes before others. Not while the endpoint is down: an item that brings it down would be
+        its only probe for ever."""
+        self.at_fault = False
+        """Whether the last one failed for its own sake, not for the endpoint's."""
+        self.attempts = self.failures = self.refusals = self.timeouts = 0
+        self.refused_since_s = math.inf
+
+
+class Governed:
+    """The calls of one run through its lane."""
+
+    def __init__(
+        self,
+        governor: Governor,
+        lane: Lane,
+        *,
+        retry: Retry,
+        watch: Watch,
+        estimator: Estimator,
+        chance: Callable[[], float],
+        late: Late | None = None,
+    ) -> None:
+        """`late` is told of replies that come after their call was given up."""
+        self.governor = governor
+        self.lane = lane
+        self.watch = watch
+        self.estimator = estimator
+        self.sent = 0
+        self._retry = retry
+        self._chance = chance
+        self._late = late
+
+    def govern(self, call: Call) -> Call:
+        """`call`, made only when the gate lets it, retried as its errors ask for."""
+
+        async def governed(request: Request) -> Reply:
+            tries = Tries()
+            size = size_of(request)
+            while True:
+                cost = self.estimator.cost(size)
+                ticket = await self.governor.admit(self.lane, cost, again=tries.again, retry=tries.at_fault)
+                tries.attempts += 1
+                try:
+                    reply = await self.attempt(call, request, ticket, size=size, tries=tries)
+                except Abandoned as abandoned:  # not again: the same item would be worked on twice at once
+                    abandoned.error.attempts = tries.attempts
+                    raise abandoned.error from None
+                except HeadraceError as error:
+                    pause_s = self._pause_s(error, tries)
+                    if pause_s is None:
+                        error.attempts = tries.attempts
+                        raise
+                else:
+                    return reply
+                if pause_s:
+                    await self.lane.pause(pause_s)
+
+        return governed
+
+    async def attempt(
+        self, call: Call, request: Request, ticket: Ticket, *, size: Size, tries: Tries, is_backup: bool = False
+    ) -> Reply:
+        """One call with its permit, which is settled whatever happens. Raises Abandoned where it timed out and goes on."""
+        loop = asyncio.get_running_loop()
+        last = tries.failures >= self._retry.attempts - 1
+        attempt = Attempt(request, size, loop.time(), tries.timeouts, last=last, is_backup=is_backup)
+        self._emit(CallStarted(attempt.start_s, tries.attempts, is_backup))
+        self.sent += 1
+        self.watch.begin(attempt, loop)
+        over = _Over()
+        try:
+            return self._answered(await call(request), attempt, ticket, tries, over, loop)
+        except asyncio.CancelledError:
+            over.kind, over.paid = "overtaken" if is_backup else "cancelled", True
+            if not attempt.was_ours():
+                raise
+            return self._taken_off(attempt, tries, over)
+        except StillRunning as running:
+            over.kind, over.goes_on = "cancelled", True
+            self._leave_running(attempt, ticket, running.done)
+            if not attempt.was_ours():
+                raise asyncio.CancelledError from None
+            if attempt.overtaken_by is not None:
+                return self._taken_off(attempt, tries, over)
+            error = self._timed_out(attempt, " Its thread goes on: it cannot be stopped.")
+            over.kind, over.said = error.kind, error.message
+            raise Abandoned(error) from None
+        except HeadraceError as error:
+            over.failed(error)
+            hints = over.hints
+            if hints is not None and hints.charged is not None and hints.blamed in (None, Unit.TOKENS):
+                self.estimator.correct(ticket.cost, hints.charged)
+            if error.verdict is Verdict.STOP_RUN:
+                self.governor.close(self.lane, error.message)  # before the next in line is let in
+            raise
+        finally:
+            self.watch.end(attempt)
+            if attempt.backup is not None:
+                attempt.backup.cancel()
+            self._end(attempt, ticket, over, loop.time())
+
+    def _answered(
+        self,
+        reply: Reply,
+        attempt: Attempt,
+        ticket: Ticket,
+        tries: Tries,
+        over: "_Over",
+        loop: asyncio.AbstractEventLoop,
+    ) -> Reply:
+        if attempt.taken_off:  # it was answered in the very moment it was taken off
+            attempt.was_ours()
+        seconds = loop.time() - attempt.start_s
+        over.end, over.hints = End.OK, reply.hints
+        if reply.input_tokens is not None or reply.output_tokens is not None:
+            self.estimator.learn(attempt.size, reply.input_tokens, reply.output_tokens)
+            over.cost = self.estimator.charged(ticket.cost, reply.input_tokens, reply.output_tokens)
+        self.watch.answered(attempt, seconds)
+        return msgspec.structs.replace(reply, attempts=tries.attempts, seconds=round(seconds, 4), hints=None)
+
+    def _taken_off(self, attempt: Attempt, tries: Tries, over: "_Over") -> Reply:
+        """What comes of an attempt that headrace cancelled."""
+        if attempt.overtaken_by is not None:
+            over.kind, over.paid = "overtaken", True
+            return msgspec.structs.replace(attempt.overtaken_by, attempts=tries.attempts + 1)
+        error = self._timed_out(attempt)
+        over.failed(error)
+        over.paid = True
+        tries.timeouts += 1
+        raise error from None
+
+    def _end(self, attempt: Attempt, ticket: Ticket, over: "_Over", now_s: float) -> None:
+        self._emit(CallEnded(now_s, now_s - attempt.start_s, over.kind, over.said, over.status, over.paid))
+        if not over.goes_on:
+            self.governor.settle(self.lane, ticket, over.end, cost=over.cost, hints=over.hints)
+
+    def _timed_out(self, attempt: Attempt, more: str = "") -> AttemptTimeout:
+        return AttemptTimeout(
+            f"No answer within {asyncio.get_running_loop().time() - attempt.start_s:.4g} s.{more}",
+            hint="Allow more with --timeout (timeout=) if calls take that long.",
+        )
+
+    def _leave_running(self, attempt: Attempt, ticket: Ticket, done: asyncio.Future[Reply]) -> None:
+        """Leave a call to itself. It keeps its place until it is off its thread."""
+        self.governor.stuck()
+
+        def came_late(done: asyncio.Future[Reply]) -> None:
+            self.governor.unstuck()
+            self.governor.settle(self.lane, ticket, End.IGNORED)
+            unanswered = attempt.overtaken_by is None
+            if unanswered and not done.cancelled() and done.exception() is None and self._late is not None:
+                self._late(attempt.request, done.result())
+
+        done.add_done_callback(came_late)
+
+    def _pause_s(self, error: HeadraceError, tries: Tries) -> float | None:
+        """Seconds until the next attempt, None to give up. While the endpoint itself is down, no failure is the item's."""
+        now_s = asyncio.get_running_loop().time()
+        gate = self.governor.gate
+        verdict, down = error.verdict, not gate.breaker.is_closed
+        if verdict is Verdict.RETRY and down:
+            verdict = Verdict.BACK_OFF
+        waited_s = 0.0
+        tries.at_fault, tries.again = verdict is Verdict.RETRY, not down
+        if verdict is Verdict.BACK_OFF:
+            tries.refusals += 1
+            tries.refused_since_s = min(tries.refused_since_s, now_s)
+            if gate.answered_at_s > tries.refused_since_s:  # others get through: else the run decides, not the item
+                waited_s = now_s - tries.refused_since_s
+        else:
+            tries.failures += 1
+        return self._retry.pause_s(
+            verdict,
+            failures=tries.failures,
+            refusals=tries.refusals,
+            waited_s=waited_s,
+            governed=down or (isinstance(error, CallError) and error.end is End.THROTTLED),
+            hint_s=error.retry_after_s if isinstance(error, CallError) else None,
+            chance=self._chance,
+        )
+
+    def _emit(self, event: Event) -> None:
+        self.lane.emit(event)
+
+
+class _Over:
+    """How an attempt ended, gathered on the way out."""
+
+    __slots__ = ("cost", "end", "goes_on", "hints", "kind", "paid", "said", "status")
+
+    def __init__(self) -> None:
+        self.end = End.IGNORED
+        self.cost: Cost | None = None
+        self.hints: Hints | None = None
+        self.kind = self.said = ""
+        self.status: int | None = None
+        self.paid = self.goes_on = False
+
+    def failed(self, error: HeadraceError) -> None:
+        self.kind, self.said = error.kind, error.message
+        if isinstance(error, CallError):
+            self.end, self.hints, self.status = error.end, error.hints, error.status

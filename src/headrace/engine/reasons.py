@@ -1,0 +1,74 @@
+"""Why a run ends before its source does: nothing works, nothing works any more, or too much fails. Events in, error out."""
+
+from typing import cast
+
+from headrace.core.errors import HeadraceError, Overloaded, SystemicFailure, Throttled, Unreachable
+from headrace.core.event import CallEnded, CallStarted, Event, Settled
+from headrace.flow.patience import FailureRate, FirstSuccess, Outage
+
+_OF_ENDPOINT = frozenset({Unreachable.kind, Throttled.kind, Overloaded.kind})
+_IN_OUTAGE = _OF_ENDPOINT | {"transient", "timeout"}
+_NOT_FAILED = frozenset({"", "cancelled", "overtaken"})
+_AGAIN = "Mend the cause and run again: what failed is tried again."
+
+
+class Reasons:
+    """Reads a run's events; gives the error that ends it, once there is one."""
+
+    def __init__(self, *, max_failure_rate: float | None) -> None:
+        self._first_success = FirstSuccess()
+        self._outage = Outage()
+        self._failures = None if max_failure_rate is None else FailureRate(max_failure_rate)
+
+    def add(self, event: Event) -> HeadraceError | None:
+        kind = type(event)
+        if kind is CallStarted:
+            self._first_success.began()
+            self._outage.began()
+        elif kind is CallEnded:
+            return self._ended(cast("CallEnded", event))
+        elif kind is Settled:
+            return self._settled(cast("Settled", event))
+        return None
+
+    def _ended(self, event: CallEnded) -> HeadraceError | None:
+        self._first_success.ended(event.at_s - event.seconds)
+        self._outage.ended(event.at_s - event.seconds)
+        if not event.error:
+            self._outage.success()
+            return None
+        if event.error in _NOT_FAILED:
+            return None
+        if event.error not in _IN_OUTAGE:
+            self._outage.success()  # it answers, even if with a no
+        elif self._outage.failure(event.at_s):
+            return SystemicFailure(
+                f"Nothing but failures for {self._outage.patience_s / 60:.0f} min. The last: {event.message}",
+                hint="Run again when the provider answers again: what is not done is taken up then.",
+            )
+        return self._failed(event.at_s, event.message, of_endpoint=event.error in _OF_ENDPOINT)
+
+    def _settled(self, event: Settled) -> HeadraceError | None:
+        found = None
+        for outcome in event.outcomes:
+            if outcome.cached:
+                if outcome.ok:
+                    self._first_success.served()
+                continue
+            if outcome.ok:
+                self._first_success.success()
+            elif outcome.error is not None and outcome.attempts:
+                found = found or self._failed(event.at_s, outcome.error.message, of_endpoint=False)
+            if self._failures is not None and self._failures.add(ok=outcome.ok):
+                found = found or SystemicFailure(
+                    f"{self._failures.said} failed: more than the {self._failures.most:.0%} that are allowed. "
+                    f"The last: {outcome.error.message if outcome.error else ''}",
+                    hint=f"{_AGAIN} --max-failure-rate allows more.",
+                )
+        return found
+
+    def _failed(self, at_s: float, what: str, *, of_endpoint: bool) -> HeadraceError | None:
+        if not self._first_success.failure(at_s, of_endpoint=of_endpoint):
+            return None
+        seconds = self._first_success.patience_s
+        return SystemicFailure(f"Nothing but failures for {seconds:.0f} s. The last: {what}", hint=_AGAIN)

@@ -1,0 +1,174 @@
+"""A run at one moment, as values: what the tally says of it and what displays and reports show.
+
+Knows no events and adds nothing up.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+State = Literal["starting", "running", "stopping", "ended"]
+
+
+class FailureGroup(msgspec.Struct, frozen=True):
+    """Items that failed for one kind of reason. Message and hint are the first one's."""
+
+    kind: str
+    count: int
+    message: str
+    hint: str
+    keys: tuple[str, ...]
+    """The first few, in the order they failed."""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """No call starts for another `wait_s` seconds (infinity: nobody knows how long)."""
+
+    reason: str
+    wait_s: float
+
+
+class CallErrors(msgspec.Struct, frozen=True):
+    """Calls that failed in one way."""
+
+    kind: str
+    status: int | None
+    """The HTTP status, where there was an answer."""
+    count: int
+
+
+class LimitUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of one limit is and was in use, by all that share the endpoint."""
+
+    unit: str
+    """concurrency, requests, tokens, input tokens or output tokens."""
+    used: float
+    """Calls in flight, or what was charged in the last `window_s`."""
+    allowed: float | None = None
+    """None: no limit is known."""
+    window_s: float = 0.0
+    learnt: bool = False
+    """Whether headrace found it, rather than being told."""
+    most: float = 0.0
+    """The largest `used` of the run."""
+    most_allowed: float | None = None
+    """The limit at that moment."""
+    pace: float | None = None
+    """Percent of what is allowed in as much of the window as the run has seen: a run of ten seconds that takes all it
+    may is at 100, though it has used a sixth of a limit a minute."""
+    mean_pace: float | None = None
+    """Over the time for which a limit was known."""
+
+    @property
+    def percent(self) -> float | None:
+        """Used of allowed."""
+        return None if not self.allowed else 100 * self.used / self.allowed
+
+
+class LimitChange(msgspec.Struct, frozen=True):
+    """A limit was found, told, cut or given back, so many seconds into the run."""
+
+    after_s: float
+    unit: str
+    limit: float | None
+    window_s: float
+    reason: str
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """A stretch of a run, for charts. Times are seconds into the run."""
+
+    from_s: float
+    to_s: float
+    done: int
+    """Items settled in it."""
+    in_flight: float
+    """Mean of the calls in flight, of all that share the endpoint."""
+    limit: float | None
+    """Mean of how many were allowed."""
+    waited_s: Mapping[str, float]
+    """Seconds of it that the head of the line waited, by cause."""
+
+    @property
+    def rate(self) -> float:
+        """Items per second."""
+        return self.done / (self.to_s - self.from_s) if self.to_s > self.from_s else 0.0
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at one moment. Tokens and calls are what this session paid for."""
+
+    run: str = ""
+    name: str = ""
+    source: str = ""
+    state: State = "starting"
+    status: str = ""
+    """How it ended: finished, stopped or interrupted."""
+    reason: str = ""
+    """Why it stops or stopped."""
+    seconds: float = 0.0
+    concurrency: int = 0
+    total: int | None = None
+    read: int = 0
+    ok: int = 0
+    failed: int = 0
+    cached: int = 0
+    """Of `ok` and `failed`: from the store, or from an equal item's call."""
+    pending: int = 0
+    """Known of, and without an outcome."""
+    in_flight: int = 0
+    most_in_flight: int = 0
+    calls: int = 0
+    retries: int = 0
+    backups: int = 0
+    """Second calls for stragglers."""
+    call_errors: tuple[CallErrors, ...] = ()
+    """Calls that failed, also those that were tried again; the most frequent first."""
+    paid_again: Mapping[str, int] = {}
+    """Calls whose answer was not used though it may have been paid for, by cause: backup, timeout and other kinds."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    p50_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
+    """Seconds of answered calls, within 2 %."""
+    rate: float = 0.0
+    """Items per second: of late while it runs, of the whole once it has ended."""
+    eta_s: float | None = None
+    hold: Hold | None = None
+    failures: tuple[FailureGroup, ...] = ()
+    """The most frequent first."""
+    uses: tuple[LimitUse, ...] = ()
+    """Concurrency first. Empty before the first gauge; so are all of the following."""
+    others: int = 0
+    """Places that others hold: other runs at this endpoint, or calls given up that cannot be stopped."""
+    queued: int = 0
+    """Calls that wait for a permit."""
+    binding: str = ""
+    """What held calls back most in the last seconds: a unit, breaker or backoff; empty where nothing did."""
+    waited_s: Mapping[str, float] = {}
+    """Seconds that the head of the line waited, by cause."""
+    cpu_s: float = 0.0
+    """Of this process."""
+    cpu_share: float | None = None
+    """Of one core: of late while it runs, of the whole once it has ended."""
+    memory_bytes: int = 0
+    """The most it held."""
+    changes: tuple[LimitChange, ...] = ()
+    """The last ones."""
+    history: tuple[Stretch, ...] = ()
+    """The whole run in a bounded number of stretches."""
+
+    @property
+    def done(self) -> int:
+        return self.ok + self.failed
+
+    @property
+    def errors_by_status(self) -> dict[str, int]:
+        """Calls that failed by HTTP status, by kind where there was none."""
+        counts: dict[str, int] = {}
+        for each in self.call_errors:
+            name = each.kind if each.status is None else str(each.status)
+            counts[name] = counts.get(name, 0) + each.count
+        return counts

@@ -1,0 +1,239 @@
+"""Gauges and changes of limits in, how the endpoint is used out: limits, waits, what binds, and its history for charts.
+
+A pure fold in bounded memory, as the tally is. Knows nothing of items.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+
+import msgspec
+
+from headrace.core.event import Gauge, LimitChanged
+from headrace.core.limits import Use
+from headrace.engine.snapshot import LimitChange, LimitUse, Snapshot, Stretch
+
+STRETCHES_MAX = 300
+"""Even: they are joined two by two."""
+CHANGES_MAX = 200
+
+_FIRST_STEP_S = 1.0
+_RECENT = 6
+"""Gauges that say what binds and what the CPU does: one of them alone flickers."""
+_LIMITS_MAX = 50
+_CAUSES_MAX = 20
+_TEXT_MAX = 500
+_OTHER = "other"
+
+
+class _Limit:
+    """What is kept of one limit over the run."""
+
+    __slots__ = ("known_s", "most", "most_allowed", "pace_s")
+
+    def __init__(self) -> None:
+        self.most = -1.0
+        self.most_allowed: float | None = None
+        self.known_s = self.pace_s = 0.0
+
+    def add(self, use: Use, seconds: float, pace: float | None) -> None:
+        if use.used > self.most:
+            self.most, self.most_allowed = use.used, _known(use.allowed)
+        if pace is not None:
+            self.known_s += seconds
+            self.pace_s += seconds * pace
+
+
+class Usage:
+    """Adds gauges up. `now_s` and times of events are of the run's clock."""
+
+    def __init__(self) -> None:
+        self._start_s: float | None = None
+        self._recent: deque[Gauge] = deque(maxlen=_RECENT)
+        self._limits: dict[tuple[str, float], _Limit] = {}
+        self._changes: deque[LimitChange] = deque(maxlen=CHANGES_MAX)
+        self._others = 0
+        self._causes: set[str] = set()
+        self._waited_s: Mapping[str, float] = {}
+        self._history = History()
+
+    def start(self, at_s: float) -> None:
+        self._start_s = at_s
+
+    def gauge(self, event: Gauge, done: int) -> None:
+        """`done` items of this run at that moment. A gauge from before it began is not of it."""
+        if self._start_s is None:
+            return
+        after_s = event.at_s - self._start_s
+        before_s = self._recent[-1].at_s if self._recent else self._start_s
+        for use in event.uses:
+            place = (use.unit.value, use.window_s)
+            limit = self._limits.get(place)
+            if limit is None and len(self._limits) < _LIMITS_MAX:
+                limit = self._limits[place] = _Limit()
+            if limit is not None:
+                limit.add(use, max(0.0, event.at_s - before_s), _pace(use, after_s))
+        at_once = event.uses[0] if event.uses else None
+        held = at_once.used if at_once is not None else event.in_flight
+        self._others = max(0, round(held) - event.in_flight)
+        self._waited_s = self._bounded(event.waited_s)
+        allowed = _known(at_once.allowed) if at_once is not None else None
+        self._history.add(after_s, done, held, allowed, self._waited_s)
+        self._recent.append(event)
+
+    def change(self, event: LimitChanged) -> None:
+        self._changes.append(
+            LimitChange(
+                self._after_s(event.at_s), event.unit[:_TEXT_MAX], event.limit, event.window_s, event.reason[:_TEXT_MAX]
+            )
+        )
+
+    def end(self, at_s: float, done: int) -> None:
+        """The run is over: what came since the last gauge is put to the last stretch."""
+        self._history.finish(self._after_s(at_s), done)
+
+    def _after_s(self, at_s: float) -> float:
+        return 0.0 if self._start_s is None else at_s - self._start_s
+
+    def onto(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with all that is known here."""
+        changes = tuple(self._changes)
+        if not self._recent:
+            return msgspec.structs.replace(snapshot, changes=changes) if changes else snapshot
+        last = self._recent[-1]
+        ended = snapshot.state == "ended"
+        return msgspec.structs.replace(
+            snapshot,
+            uses=tuple(self._use(use, self._after_s(last.at_s)) for use in last.uses),
+            others=self._others,
+            queued=0 if ended else last.queued,
+            binding="" if ended else self._binding(),
+            waited_s=self._waited_s,
+            cpu_s=last.cpu_s,
+            cpu_share=self._cpu_share(whole=ended),
+            memory_bytes=last.memory_bytes,
+            changes=changes,
+            history=self._history.stretches(),
+        )
+
+    def _bounded(self, waited_s: Mapping[str, float]) -> dict[str, float]:
+        """The seconds by cause, those of ever new ones under one name."""
+        found: dict[str, float] = {}
+        for cause, seconds in waited_s.items():
+            known = cause in self._causes or len(self._causes) < _CAUSES_MAX
+            name = cause if known and len(cause) <= _TEXT_MAX else _OTHER
+            self._causes.add(name)
+            found[name] = found.get(name, 0.0) + seconds
+        return found
+
+    def _use(self, use: Use, after_s: float) -> LimitUse:
+        limit = self._limits.get((use.unit.value, use.window_s))
+        return LimitUse(
+            unit=use.unit.value,
+            used=use.used,
+            allowed=_known(use.allowed),
+            window_s=use.window_s,
+            learnt=use.learnt,
+            most=limit.most if limit else use.used,
+            most_allowed=limit.most_allowed if limit else _known(use.allowed),
+            pace=_pace(use, after_s),
+            mean_pace=limit.pace_s / limit.known_s if limit and limit.known_s else None,
+        )
+
+    def _binding(self) -> str:
+        """What was waited for most over the recent gauges; the last one's word where they do not tell."""
+        first, last = self._recent[0], self._recent[-1]
+        late = {cause: seconds - first.waited_s.get(cause, 0.0) for cause, seconds in last.waited_s.items()}
+        most = max(late, key=late.__getitem__, default="")
+        return (most if late.get(most, 0.0) > 0 else last.binding)[:_TEXT_MAX]
+
+    def _cpu_share(self, *, whole: bool) -> float | None:
+        first, last = self._recent[0], self._recent[-1]
+        if whole or len(self._recent) == 1:
+            seconds, cpu_s = self._after_s(last.at_s), last.cpu_s
+        else:
+            seconds, cpu_s = last.at_s - first.at_s, last.cpu_s - first.cpu_s
+        return max(0.0, cpu_s) / seconds if seconds > 0 else None
+
+
+class History:
+    """A run of any length in at most `STRETCHES_MAX` stretches of about one length, which doubles when they are too many."""
+
+    def __init__(self) -> None:
+        self._closed: list[Stretch] = []
+        self._open: Stretch | None = None
+        self._step_s = _FIRST_STEP_S
+        self._done = 0
+        self._waited_s: Mapping[str, float] = {}
+
+    def add(
+        self, after_s: float, done: int, in_flight: float, limit: float | None, waited_s: Mapping[str, float]
+    ) -> None:
+        """What is true `after_s` into the run; `done` and `waited_s` are sums since it began."""
+        from_s = self._open.to_s if self._open else self._closed[-1].to_s if self._closed else 0.0
+        late = {cause: s - self._waited_s.get(cause, 0.0) for cause, s in waited_s.items()}
+        late = {cause: s for cause, s in late.items() if s > 0}
+        new = Stretch(from_s, max(from_s, after_s), max(0, done - self._done), in_flight, limit, late)
+        self._done, self._waited_s = done, waited_s
+        self._open = new if self._open is None else joined(self._open, new)
+        if self._open.to_s - self._open.from_s >= 0.9 * self._step_s:  # gauges are not exact to the millisecond
+            self._close(self._open)
+
+    def finish(self, after_s: float, done: int) -> None:
+        last = self._open or (self._closed[-1] if self._closed else None)
+        if last is None:
+            return
+        if self._open is None:
+            self._closed.pop()
+        rest = msgspec.structs.replace(last, from_s=last.to_s, to_s=max(last.to_s, after_s), done=0, waited_s={})
+        self._open = joined(last, msgspec.structs.replace(rest, done=max(0, done - self._done)))
+        self._done = done
+        if self._closed and self._open.to_s - self._open.from_s < self._step_s / 2:  # its rate would be chance
+            self._open = joined(self._closed.pop(), self._open)
+
+    def stretches(self) -> tuple[Stretch, ...]:
+        return (*self._closed, self._open) if self._open is not None else tuple(self._closed)
+
+    def _close(self, stretch: Stretch) -> None:
+        self._closed.append(stretch)
+        self._open = None
+        if len(self._closed) >= STRETCHES_MAX:
+            self._closed = [joined(*two) for two in zip(self._closed[::2], self._closed[1::2], strict=True)]
+            self._step_s *= 2
+
+
+def joined(first: Stretch, second: Stretch) -> Stretch:
+    """Two neighbours as one: sums of what is counted, means over time of the rest."""
+    return Stretch(
+        first.from_s,
+        second.to_s,
+        first.done + second.done,
+        _mean(first, second, first.in_flight, second.in_flight),
+        _mean(first, second, first.limit, second.limit)
+        if first.limit is not None and second.limit is not None
+        else second.limit,
+        {
+            cause: first.waited_s.get(cause, 0.0) + second.waited_s.get(cause, 0.0)
+            for cause in {**first.waited_s, **second.waited_s}
+        },
+    )
+
+
+def _mean(first: Stretch, second: Stretch, a: float, b: float) -> float:
+    long_s, short_s = first.to_s - first.from_s, second.to_s - second.from_s
+    return (a * long_s + b * short_s) / (long_s + short_s) if long_s + short_s > 0 else b
+
+
+def _pace(use: Use, after_s: float) -> float | None:
+    """Percent of the limit; of its part for a run that is younger than the window, where 100 is the most it can mean."""
+    allowed = _known(use.allowed)
+    if not allowed:
+        return None
+    percent = 100 * use.used / allowed
+    if after_s >= use.window_s or percent >= 100:
+        return percent
+    return min(100.0, percent * use.window_s / after_s) if after_s > 0 else percent
+
+
+def _known(limit: float | None) -> float | None:
+    return limit if limit is not None and math.isfinite(limit) else None
