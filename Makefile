@@ -46,7 +46,9 @@ fix:
 
 bench:
 	$(SETUP)
+	@sh benchmarks/peers/setup
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	HEADRACE_SCALE=1 $(BIN)/python -m pytest -q -n 2 tests/sim tests/unit
 	$(BIN)/python -m pytest -q tests/acceptance/test_kill.py --kills 200
 	$(BIN)/python -m pytest -q tests/acceptance/test_memory.py --rows 1000000
 

@@ -81,6 +81,7 @@ def assemble(
     store: Store | None = None,
 ) -> Assembled:
     """Everything a run needs, checked as far as that is possible before the first call. `store` overrides the settings'."""
+    _check(work, settings)
     source = open_source(items, key=settings.key, first=settings.first, name=settings.name)
     endpoint, task, spec, schema = _worked(work, source, environ)
     info = _info(task, source, settings, {**spec, **_of_source(items, source, settings)})
@@ -110,6 +111,16 @@ def assemble(
             return value
 
     return Assembled(runner, opened, source, schema, restore, close)
+
+
+def _check(work: Work, settings: Settings) -> None:
+    """Settings that can each work, but not together."""
+    most, tpm = work.max_tokens if isinstance(work, Ask) else None, settings.limits.tpm
+    if most is not None and tpm is not None and most > tpm:
+        raise UsageError(
+            f"Answers of up to {most} tokens do not fit a limit of {tpm:g} tokens per minute.",
+            hint="Lower --max-tokens, or raise --tpm to what the provider allows.",
+        )
 
 
 def _stated(settings: Settings, endpoint: Endpoint) -> dict[Unit, float]:

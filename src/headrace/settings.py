@@ -46,8 +46,11 @@ class Limits(msgspec.Struct, frozen=True):
             raise UsageError(
                 f"A concurrency of {self.concurrency} cannot work.", hint=f"Give a number from 1 to {MOST_IN_FLIGHT}."
             )
-        _above_zero(self.rpm, "A limit of {} requests per minute lets no call through.", "Give a number above 0.")
-        _above_zero(self.tpm, "A limit of {} tokens per minute lets no call through.", "Give a number above 0.")
+        for limit, unit in ((self.rpm, "requests"), (self.tpm, "tokens")):
+            if limit is not None and not 1 <= limit < math.inf:
+                raise UsageError(
+                    f"A limit of {limit:g} {unit} per minute lets no call through.", hint="Give a number from 1 up."
+                )
 
     @property
     def stated(self) -> dict[Unit, float]:

@@ -6,15 +6,24 @@ import random
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.call import Reply, Request
-from headrace.core.errors import HeadraceError, Overloaded, Rejected, SystemicFailure, Throttled, Transient
+from headrace.core.errors import (
+    HeadraceError,
+    Overloaded,
+    QuotaExhausted,
+    Rejected,
+    SystemicFailure,
+    Throttled,
+    Transient,
+)
 from headrace.core.event import CallEnded, CallStarted, Event, Gauge
 from headrace.core.item import Outcome
-from headrace.core.limits import Cost, End, Unit
+from headrace.core.limits import Cost, End, Hints, Told, Unit
 from headrace.engine.governor import Account, Governor, Lane, governor_of
 from headrace.flow.concurrency import Concurrency
 from headrace.flow.gate import Gate
@@ -425,3 +434,53 @@ def test_the_c_cases(calls: int, seed: int) -> None:
         return now()
 
     assert run(main()) <= 18.0
+
+
+# What is told and remembered.
+
+
+def test_a_day_that_is_used_up_ends_the_run() -> None:
+    """A limit that comes back in hours is not waited for: the run stops, says when, and the rest is pending."""
+    told = Told(Unit.REQUESTS, limit=1000, remaining=0, reset_s=7200.0, window_s=86_400.0)
+
+    class Told1000(Provider):
+        async def __call__(self, request: Request) -> Reply:
+            reply = await super().__call__(request)
+            return msgspec.structs.replace(reply, hints=Hints(told=(told,)))
+
+    async def main() -> tuple[Any, list[Outcome], float]:
+        made = runner(Told1000(mean_s=0.5), Rows(texts(100)), MemoryStore(), concurrency=4)
+        return made, await collect(made), now()
+
+    made, outcomes, seconds = run(main())
+    assert isinstance(made.error, QuotaExhausted)
+    assert "2.0 h" in str(made.error)
+    assert made.info.status == "stopped"
+    assert 4 <= ok(outcomes) < 20
+    assert seconds < 10
+
+
+@pytest.mark.parametrize(
+    ("words", "least"),
+    [
+        ({"limits": ["concurrency=37"], "headers": "none"}, 0.9),
+        ({"limits": ["requests=1200/60"], "headers": "none"}, 0.9),
+    ],
+)
+def test_the_next_run_starts_at_what_was_found(words: dict[str, Any], least: float) -> None:
+    """What one run learnt, the next begins with: it is refused less and is at the limit from the start."""
+    memory = Memory()
+
+    async def main(name: str) -> tuple[float, int]:
+        simulated = Simulated(latency=1.0, **words)
+        start_s = now()
+        await collect(runner(simulated, Rows(texts(2500, name)), MemoryStore(memory), concurrency=None, name=name))
+        return now() - start_s, simulated.ledger.by_status.get("429", 0)
+
+    first_s, first_refused = run(main("a"))
+    second_s, second_refused = run(main("b"))
+    ideal_s = 2500 / 37 if "concurrency=37" in words["limits"] else 121.0  # two windows are full, then the rest
+    assert max(first_refused, second_refused) <= 0.01 * 2500
+    assert ideal_s / first_s >= least
+    assert ideal_s / second_s >= 0.93
+    assert second_s <= 1.03 * first_s

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from headrace.core.errors import HeadraceError, LargerThanLimit, Stopped, SystemicFailure
+from headrace.core.errors import HeadraceError, LargerThanLimit, QuotaExhausted, Stopped, SystemicFailure
 from headrace.core.event import Event, Held
 from headrace.core.limits import Cost, End, Hints, Learnt, Unit
 from headrace.engine.meter import Meter, Since
@@ -23,6 +23,8 @@ Emit = Callable[[Event], None]
 
 STUCK_S = 30.0
 """How long all places may be held by calls that timed out and cannot be stopped."""
+LONGEST_WAIT_S = 600.0
+"""Who has to wait longer is better told so than kept waiting."""
 TOLD_AFTER_S = 2.0
 """A shorter pause is not worth an event."""
 
@@ -245,10 +247,23 @@ class Governor:
             self._queue.push(place.lane, place, front=True)
 
     def _wait(self, now_s: float, answer: NotBefore) -> None:
+        if now_s + LONGEST_WAIT_S < answer.at_s < math.inf:
+            self._give_up(answer.at_s - now_s, answer.cause)
         if self.meter.waiting(now_s, answer) and math.inf > answer.at_s > now_s + TOLD_AFTER_S:
             for lane in self.lanes:
                 lane.emit(Held(now_s, answer.at_s, self.gate.why(answer.cause)))
         self._wake_at(answer.at_s)
+
+    def _give_up(self, wait_s: float, cause: str) -> None:
+        """A limit that comes back so late is a quota that is gone."""
+        for lane in self.lanes:
+            lane.fatal(
+                QuotaExhausted(
+                    f"{self.gate.why(cause)} It comes back in {_spoken(wait_s)}.",
+                    hint=f"Run again in {_spoken(wait_s)}; what is done is kept.",
+                    retry_after_s=wait_s,
+                )
+            )
 
     def _wake_at(self, at_s: float) -> None:
         """Look again at this time at the latest; waking too early does no harm."""
@@ -332,3 +347,7 @@ def _larger(answer: Refused) -> LargerThanLimit:
 def _wake(sleeper: asyncio.Future[None]) -> None:
     if not sleeper.done():
         sleeper.set_result(None)
+
+
+def _spoken(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"

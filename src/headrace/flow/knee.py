@@ -227,18 +227,25 @@ class Knee:
         self._settle(now_s)
 
     def _keep(self, now_s: float, seen: Round, bound: float) -> None:
-        """A changed server ends the hold at once, else its time does."""
+        """A changed server ends the hold at once, else its time does. What another limit lets grow has to pay as well."""
         enough = SURE * _enough(AGAIN)
         if seen.calls < enough:
             self._due = min(2 * seen.calls, enough)
             return
-        base = self.base
-        if base is None or abs(math.log(seen.in_flight / max(base.in_flight, 1e-9))) > CHANGE / 2:
+        base = self.base or seen
+        noise = NOISE * math.sqrt(1 / base.calls + 1 / seen.calls)
+        grown = math.log(seen.in_flight / max(base.in_flight, 1e-9))
+        if grown > CHANGE / 2 and _gain(base, seen, STEP_PAYS) < -2 * noise:
+            self.found, self._rest = True, max(1, round(base.in_flight))
+            self.level = self._rest
+            self._measure_base(now_s, FIRST, [1, -1])
+            return
+        if grown < -CHANGE / 2 or _gain(base, seen, STEP_PAYS) > 2 * noise:
             self.base = base = seen
-        change = _log_ratio(base, seen)
-        if abs(change) > CHANGE + 3 * NOISE * math.sqrt(1 / base.calls + 1 / seen.calls):
+        change = _log_ratio(base, seen) if abs(grown) < CHANGE / 2 else 0.0
+        if abs(change) > CHANGE + 3 * noise:
             self._measure_base(now_s, FIRST, [1, -1] if change > 0 else [-1, 1])  # the round may have begun before
-        elif now_s >= self._hold_until_s:
+        elif now_s >= self._hold_until_s and self._rest < math.inf:
             self.base, self._search_s, self._again = seen, now_s, True
             self._factor, self._left = AGAIN, [1, -1]
             self._next(now_s, bound)
