@@ -236,14 +236,15 @@ def _openai(model: Model, environ: Mapping[str, str], to_call: bool) -> Endpoint
     call = openai_call(http, base_url=base_url, api_key=key, headers=model.headers)
     official = base_url == DEFAULT_BASE_URL
     return Endpoint(
-        ("openai", base_url), model.name, call, http.close, _account("openai", base_url, model.name, key),
+        ("openai", base_url), model.name, call, http.close, _account("openai", base_url, model, key),
         charge=Charge("admission" if official else "usage"), max_tokens="max_completion_tokens" if official else "max_tokens",
     )  # fmt: skip
 
 
-def _account(provider: str, base_url: str, model: str, key: str | None) -> Account:
-    """Whose limits they are. The key is told apart by a digest, and never kept."""
-    whose = sha256(b"headrace account\0" + key.encode()).hexdigest()[:16] if key else "-"
+def _account(provider: str, base_url: str, model: Model, key: str | None) -> Account:
+    """Whose limits they are. Keys, also those in headers, are told apart by a digest, and never kept."""
+    secrets = canonical([key, sorted(model.headers.items())])
+    whose = sha256(b"headrace account\0" + secrets).hexdigest()[:16] if key or model.headers else "-"
     near = urlsplit(base_url).hostname in _NEAR
     return Account(f"{provider} {base_url} {model} {whose}", start=_START_NEAR if near else _START)
 
@@ -263,7 +264,7 @@ def _simulated(model: Model, _environ: Mapping[str, str], _to_call: bool) -> End
     from headrace.provider.simulated import Simulated  # noqa: PLC0415 - only who simulates needs it
 
     return Endpoint(
-        ("sim", ""), model.name, Simulated.parse(model.name), _nothing_to_close, _account("sim", "", model.name, None)
+        ("sim", ""), model.name, Simulated.parse(model.name), _nothing_to_close, _account("sim", "", model, None)
     )
 
 
@@ -286,15 +287,17 @@ def _local(model: Model, _environ: Mapping[str, str], to_call: bool) -> Endpoint
         await http.close()
         await server.close()
 
-    return Endpoint(("local", ""), MODEL, call, close, _account("local", "", MODEL, None), slots=CONCURRENCY)
+    return Endpoint(("local", ""), MODEL, call, close, _account("local", "", model, None), slots=CONCURRENCY)
 
 
 def _account_of(work: Map, environ: Mapping[str, str]) -> Account:
     """The account that a function calls, where it names one; else it is an endpoint of its own."""
-    if work.endpoint.partition(":")[0] in SCHEMES:
-        return endpoint_of(Model(work.endpoint), environ, to_call=False).account
     most = _MOST_ASYNC if is_async(work.function) else _MOST_THREADS
-    return Account(f"function {work.endpoint or id(work.function)}", start=_START, most=most)
+    if work.endpoint.partition(":")[0] in SCHEMES:
+        account = endpoint_of(Model(work.endpoint), environ, to_call=False).account
+        return msgspec.structs.replace(account, most=min(account.most, most))
+    name = work.endpoint or f"{id(work.function)}"
+    return Account(f"function {name}", start=_START, most=most, lasting=bool(work.endpoint))
 
 
 def _function(work: Map, environ: Mapping[str, str]) -> Endpoint:

@@ -22,8 +22,9 @@ from headrace.core.errors import (
     Transient,
 )
 from headrace.core.event import CallEnded, CallStarted, Event, Gauge
-from headrace.core.item import Outcome
+from headrace.core.item import Item, Outcome
 from headrace.core.limits import Cost, End, Hints, Told, Unit
+from headrace.engine.cached import Cached
 from headrace.engine.governor import Account, Governor, Lane, governor_of
 from headrace.flow.concurrency import Concurrency
 from headrace.flow.gate import Gate
@@ -31,6 +32,8 @@ from headrace.flow.retry import Retry
 from headrace.provider.simulated import Simulated
 from headrace.sim.loop import run
 from headrace.store.memory import Memory, MemoryStore
+from headrace.task.ask import AskTask
+from headrace.task.prompt import Template
 from sim.world import Provider, Rows, collect, runner
 
 
@@ -484,3 +487,25 @@ def test_the_next_run_starts_at_what_was_found(words: dict[str, Any], least: flo
     assert ideal_s / first_s >= least
     assert ideal_s / second_s >= 0.93
     assert second_s <= 1.03 * first_s
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_who_leaves_takes_nobody_along(seed: int) -> None:
+    """P22: equal requests share one call; whoever of those who wait for it is cancelled, the others get the answer."""
+    chance, provider = random.Random(seed), Provider(mean_s=1.0, seed=seed)
+    task = AskTask(Template("{text}"), endpoint=("test", ""), model="m")
+    request = task.request(Item("k", 0, {"text": "same"}))
+
+    async def main() -> None:
+        cached = Cached(MemoryStore(), task.value, asyncio.sleep)
+        waiting = [asyncio.create_task(cached.cache(provider)(request)) for _ in range(8)]
+        await asyncio.sleep(chance.random() * 0.5)
+        left = chance.sample(waiting, chance.randrange(8))
+        for each in left:
+            each.cancel()
+        replies = await asyncio.gather(*(each for each in waiting if each not in left))
+        assert {reply.text for reply in replies} == {"ok same"}
+        assert provider.paid["same"] == 1
+
+    run(main())

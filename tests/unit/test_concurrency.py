@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.flow.concurrency import BETA, COOL_S, MEMORY_S, REGROW_S, Ceiling, Concurrency, Mark, Pauses
-from headrace.flow.knee import HOLD_S, Knee
+from headrace.flow.knee import Knee
 
 
 class Client:
@@ -49,6 +49,17 @@ def noisy(seed: int, *, knee: float = math.inf, slope: float = 0.0) -> Callable[
     """A lognormal second with sigma 0.5; past the knee so much longer that throughput is flat, or falls."""
     chance = random.Random(seed)
     return lambda n: math.exp(chance.gauss(-0.125, 0.5)) * max(1.0, n / knee) ** (1.0 + slope)
+
+
+def end(concurrency: Concurrency, how: str, now_s: float, marks: list[Mark], chance: random.Random) -> None:
+    """One of the calls in flight ends."""
+    mark = marks.pop(chance.randrange(len(marks)))
+    if how == "ok":
+        concurrency.ok(now_s, mark, len(marks), chance.random(), chance.choice([0.0, 5.0]))
+    elif how == "refuse":
+        concurrency.throttled(now_s, mark, len(marks), chance.choice([None, 0.0, 3.0]))
+    else:
+        concurrency.failed(now_s)
 
 
 def refuse(concurrency: Concurrency, now_s: float, in_flight: int) -> bool:
@@ -237,32 +248,24 @@ def test_whatever_happens_the_limit_is_a_number_in_its_bounds(
     """At least one, at most what is stated and lent, and nothing is ever sent beyond it (P2); it never raises."""
     chance = random.Random(seed)
     concurrency = Concurrency(start=start, most=most, adaptive=adaptive, learnt=chance.choice([None, None, 1, 17, 900]))
-    now_s, marks, lent = 0.0, [], math.inf
+    marks: list[Mark] = []
+    now_s, lent = 0.0, math.inf
     for word in story:
         limit = concurrency.limit(now_s)
         assert 1 <= limit <= min(concurrency.most, lent)
         if word == "send" and len(marks) < limit:
             marks.append(concurrency.sent(now_s, len(marks) + 1))
-        elif word in ("ok", "refuse") and marks:
-            mark = marks.pop(chance.randrange(len(marks)))
-            if word == "ok":
-                concurrency.ok(now_s, mark, len(marks), chance.random(), chance.choice([0.0, 5.0]))
-            else:
-                concurrency.throttled(now_s, mark, len(marks), chance.choice([None, 0.0, 3.0]))
-        elif word == "fail" and marks:
-            marks.pop()
-            concurrency.failed(now_s)
-        elif word == "calm":
-            concurrency.calm(now_s, chance.random() * 20)
-        elif word == "acquit":
-            concurrency.acquit(now_s)
-        elif word == "state":
-            concurrency.state(chance.choice([None, 1, 9]), most=chance.choice([1, 30]))
+        elif word in {"ok", "refuse", "fail"} and marks:
+            end(concurrency, word, now_s, marks, chance)
         elif word == "lend":
             lent = chance.choice([1, 5, math.inf])
             concurrency.cap(lent)
         elif word == "later":
             now_s += chance.choice([0.0, 0.01, 1.0, 100.0])
+        elif word == "state":
+            concurrency.state(chance.choice([None, 1, 9]), most=chance.choice([1, 30]))
+        elif word in {"calm", "acquit"}:
+            getattr(concurrency, word)(now_s)
         learnt = concurrency.learnt
         assert learnt is None or 1 <= learnt <= concurrency.most
 
@@ -322,7 +325,7 @@ def test_tokens_count_where_they_are_told() -> None:
                 heapq.heappush(ends, (now_s + long * math.exp(chance.gauss(0.0, 0.3)), 100.0 * long))
             now_s, tokens = heapq.heappop(ends)
             in_flight -= 1
-            knee.ok(now_s, in_flight, 512, tokens if told else 0.0)
+            knee.ok(now_s, in_flight, 512, 1.0, tokens if told else 0.0)
         levels.append(min(512, knee.level))
     assert levels[0] > levels[1]
 
@@ -339,11 +342,10 @@ def test_a_doubling_that_meets_a_refusal_leaves_the_limit_to_it() -> None:
             break
         now_s += 0.02
         knee.sent(now_s, 50)
-        knee.ok(now_s, 50, 1024, 0.0)
+        knee.ok(now_s, 50, 1024, 1.0, 0.0)
     assert knee.level > 50
     knee.disturbed(now_s, refused=True)
     assert knee.level == 50
-    assert HOLD_S[0] > 0
 
 
 def test_its_repr_is_its_limit() -> None:

@@ -25,6 +25,7 @@ _NEWS_S = 20.0
 """A change of a limit is told for so long."""
 _BUSY = 0.9
 """Of a core: from here on this process itself may be what bounds the run."""
+_AVERAGE_AFTER_S = 10.0
 _BOUND_LEAST = 0.1
 """A cause is worth a word in the summary where calls waited for it in this share of the run."""
 _WAITING = {"breaker": "held by the breaker", "backoff": "held by backoff"}
@@ -339,7 +340,8 @@ def _details(snapshot: Snapshot) -> Iterator[str]:
         yield f"a call: {times}"
     yield _bound(snapshot)
     limits = [_used(use, use.mean_pace) for use in snapshot.uses[1:] if use.allowed is not None]
-    yield f"used on average: {', '.join(limits)}" if limits else ""
+    long = snapshot.seconds >= _AVERAGE_AFTER_S  # a few calls at once are no average
+    yield f"used on average: {', '.join(limits)}" if limits and long else ""
     yield _failed_calls(snapshot.call_errors) if snapshot.call_errors else ""
     yield f"perhaps paid for and not used: {_kinds(snapshot.paid_again.items())}" if snapshot.paid_again else ""
     process = [f"CPU {duration(snapshot.cpu_s)}"] if snapshot.cpu_s else []

@@ -5,6 +5,9 @@ from enum import Enum
 
 import msgspec
 
+LONGEST_WAIT_S = 600.0
+"""Who is asked to wait longer is better told so than kept waiting: that is no limit, but a quota that is gone."""
+
 
 class Unit(Enum):
     """What a limit counts. Token units count what the provider charges, which is not always what was used."""
@@ -36,12 +39,12 @@ class Hints(msgspec.Struct, frozen=True):
     """How long to wait before the next call."""
     blamed: Unit | None = None
     """The limit that a refusal names."""
-    blamed_window_s: float = 60.0
     charged: float | None = None
     """What the provider itself counts for this call, in the unit that it blames ("Requested 4412"); in tokens where it
     blames none."""
     calm_s: float = 0.0
     """The provider asks for slower growth for so long ("Slow Down")."""
+    blamed_window_s: float = 60.0
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):

@@ -6,17 +6,22 @@ Enters requests, leaves replies whose value the task has accepted; what the task
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from headrace.core.call import Call, Reply, Request
 from headrace.core.digest import Digest
-from headrace.core.errors import AnswerError, HeadraceError, Stopped
+from headrace.core.errors import AnswerError, HeadraceError
 from headrace.core.ports import Answered, Rejected, Released, Store
 
 POLL_S = 0.2
 """How often to look whether another process has answered what it claimed: no message crosses between processes."""
+
+
+class _Left(Exception):
+    """Whoever made the call was cancelled."""
 
 
 class Cached:
@@ -50,16 +55,14 @@ class Cached:
 
     def cache(self, call: Call) -> Call:
         async def cached(request: Request) -> Reply:
-            flying = self._flying.get(request.digest)
-            if flying is not None:
-                return await _joined(flying)
+            while (flying := self._flying.get(request.digest)) is not None:
+                with suppress(_Left):  # then another of those who waited asks
+                    return await _joined(flying)
             mine = self._flying[request.digest] = asyncio.get_running_loop().create_future()
             try:
                 reply = await self._lead(request, call)
             except BaseException as error:
-                mine.set_exception(
-                    error if isinstance(error, HeadraceError) else Stopped("The call it waited for ended.")
-                )
+                mine.set_exception(error if isinstance(error, HeadraceError) else _Left())
                 mine.exception()  # whether or not anybody waits for it
                 raise
             else:

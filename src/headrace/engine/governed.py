@@ -175,7 +175,7 @@ class Governed:
 
     def _timed_out(self, attempt: Attempt, more: str = "") -> AttemptTimeout:
         return AttemptTimeout(
-            f"No answer within {asyncio.get_running_loop().time() - attempt.start_s:.4g} s.{more}",
+            f"No answer within {attempt.allowed_s:.4g} s.{more}",
             hint="Allow more with --timeout (timeout=) if calls take that long.",
         )
 

@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.core.errors import HeadraceError, LargerThanLimit, QuotaExhausted, Stopped, SystemicFailure
 from headrace.core.event import Event, Held
-from headrace.core.limits import Cost, End, Hints, Learnt, Unit
+from headrace.core.limits import LONGEST_WAIT_S, Cost, End, Hints, Learnt, Unit
 from headrace.engine.meter import Meter, Since
 from headrace.flow.concurrency import Concurrency
 from headrace.flow.gate import Gate, NotBefore, Refused, Ticket
@@ -23,8 +23,6 @@ Emit = Callable[[Event], None]
 
 STUCK_S = 30.0
 """How long all places may be held by calls that timed out and cannot be stopped."""
-LONGEST_WAIT_S = 600.0
-"""Who has to wait longer is better told so than kept waiting."""
 TOLD_AFTER_S = 2.0
 """A shorter pause is not worth an event."""
 
@@ -37,6 +35,8 @@ class Account(msgspec.Struct, frozen=True):
     """Calls in flight to begin a search with."""
     most: int = 1024
     """And to end it at the latest."""
+    lasting: bool = True
+    """Whether other processes and later runs know it by this name."""
 
 
 class Lane:
@@ -259,8 +259,8 @@ class Governor:
         for lane in self.lanes:
             lane.fatal(
                 QuotaExhausted(
-                    f"{self.gate.why(cause)} It comes back in {_spoken(wait_s)}.",
-                    hint=f"Run again in {_spoken(wait_s)}; what is done is kept.",
+                    self.gate.why(cause),
+                    hint=f"It comes back in {_spoken(wait_s)}: run again then. What is done is kept.",
                     retry_after_s=wait_s,
                 )
             )

@@ -116,7 +116,11 @@ def _reason(use: Use, before: float | None) -> str:
         return "told by the provider"
     if use.allowed is None:
         return "no longer in the way"
-    return "found by refusals" if before is None or use.window_s else "cut: more was refused or brought nothing"
+    return (
+        "found by refusals"
+        if before is None or use.window_s
+        else "fewer: more were refused, or brought no more answers"
+    )
 
 
 def most_memory_bytes() -> int:

@@ -128,6 +128,9 @@ class Runner:
     async def _share(self, governor: Governor) -> None:
         """Share the account's limits with other processes on this store. One run does it for all of this process;
         when it ends, the next takes over."""
+        if not self._account.lasting:
+            governor.ready.set()
+            return
         lending = asyncio.create_task(self._lend(governor))
         self._beside.append(lending)
         ready = asyncio.create_task(governor.ready.wait())

@@ -139,7 +139,8 @@ class Tally:
             _count(self._paid_again, "backup", _OTHER)
         else:
             _count(self._paid_again, event.error, _OTHER)
-            self._on_error(event)
+            if event.error != "cancelled":  # by the user or a deadline: nothing failed
+                self._on_error(event)
 
     def _on_gauge(self, event: Gauge) -> None:
         self._usage.gauge(event, self._ok + self._failed)

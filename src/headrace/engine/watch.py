@@ -22,7 +22,7 @@ class Attempt:
     """One call on the wire. `taken_off` says why headrace itself cancelled it."""
 
     __slots__ = (
-        "backup", "is_backup", "last", "overtaken_by", "request", "size", "start_s", "taken_off", "task", "timeouts",
+        "allowed_s", "backup", "is_backup", "last", "overtaken_by", "request", "size", "start_s", "taken_off", "task", "timeouts",
     )  # fmt: skip
 
     def __init__(
@@ -30,6 +30,8 @@ class Attempt:
     ) -> None:
         self.is_backup = is_backup
         self.last = last
+        self.allowed_s = math.inf
+        """Where its time was up: how long it had."""
         self.request = request
         self.size = size
         self.start_s = start_s
@@ -96,6 +98,7 @@ class Watch:
         for attempt in waiting:
             due_s = attempt.start_s + self.timeout.of(attempt.timeouts, overdue=overdue, last=attempt.last)
             if now_s >= due_s:
+                attempt.allowed_s = due_s - attempt.start_s
                 attempt.take_off("timeout")
             else:
                 next_s = min(next_s, due_s)

@@ -204,13 +204,13 @@ class Concurrency:
             self._knee.sent(now_s, in_flight)
         return self.ceiling.sent(in_flight)
 
-    def ok(self, now_s: float, mark: Mark, in_flight: int, seconds: float, output_tokens: float) -> None:  # noqa: ARG002 - throughput is counted
+    def ok(self, now_s: float, mark: Mark, in_flight: int, seconds: float, output_tokens: float) -> None:
         bound = self._bound(now_s)
         limit = min(bound, self._knee.level) if self.adaptive else bound  # as `limit`, without asking twice
         self._ill -= ILL_WEIGHT * self._ill
         self.ceiling.ok(now_s, mark, in_flight, max(1, int(limit)))
         if self.adaptive:
-            self._knee.ok(now_s, in_flight, bound, output_tokens)
+            self._knee.ok(now_s, in_flight, bound, seconds, output_tokens)
 
     def failed(self, now_s: float) -> None:
         """A call got no answer, for a reason that may be the endpoint's."""

@@ -11,8 +11,9 @@ import msgspec
 DOUBLING_PAYS = 0.4
 STEP_PAYS = 0.3
 """A step pays if throughput grows by more than this power of the growth in flight: 1 is no knee, 0 is flat."""
-NOISE = 0.55
-"""Relative deviation of one call's time (lognormal, sigma 0.5: 0.53). Over n calls it is this / sqrt(n)."""
+NOISE, NOISE_MOST = 0.55, 1.5
+"""Relative deviation of one call's time, as measured, within these bounds (lognormal, sigma 0.5: 0.53; stragglers make it
+more). Over n calls that of throughput is this / sqrt(n)."""
 USED = 0.75
 """Of the limit, in the mean of a round over time: below, the round says nothing."""
 LEAST = 20
@@ -41,6 +42,8 @@ class Round(msgspec.Struct, frozen=True, gc=False):
     tokens_per_s: float
     """0 where not every call told them."""
     seconds: float
+    noise: float
+    """Relative deviation of one call's time."""
 
 
 class Knee:
@@ -70,6 +73,7 @@ class Knee:
         self._due = 1
         self._settling = True
         self._tokens: float = 0.0
+        self._sum_s = self._squares = 0.0
         self._area = self._begun_s = self._last_s = 0.0
         self._in_flight = 0
 
@@ -88,12 +92,14 @@ class Knee:
             self._last_s = now_s
         self._in_flight = in_flight
 
-    def ok(self, now_s: float, in_flight: int, bound: float, output_tokens: float) -> None:
+    def ok(self, now_s: float, in_flight: int, bound: float, seconds: float, output_tokens: float) -> None:
         """`bound` is what all other limits allow."""
         self._area += self._in_flight * (now_s - self._last_s)
         self._last_s = now_s
         self._in_flight = in_flight
         self._calls += 1
+        self._sum_s += seconds
+        self._squares += seconds * seconds
         self._tokens += output_tokens if output_tokens > 0 else -math.inf
         if self._calls >= self._due:
             self._look(now_s, bound)
@@ -101,8 +107,7 @@ class Knee:
     def disturbed(self, now_s: float, *, refused: bool = False) -> None:
         """Something else than load shapes this round: begin it anew. A trial or a doubling that met a refusal ends."""
         if self._phase == self._double and refused:
-            self.level = self._rest = math.inf
-            self._hold(now_s, HOLD_S[0])
+            self._leave(now_s)
         elif self._phase == self._try and (refused or self._up > 0):
             self.level = self._rest
             self._hold(now_s, HOLD_S[0])
@@ -117,7 +122,7 @@ class Knee:
     # Rounds.
 
     def _begin(self, now_s: float, due: float) -> None:
-        self._calls, self._tokens, self._area = 0, 0.0, 0.0
+        self._calls, self._tokens, self._area, self._sum_s, self._squares = 0, 0.0, 0.0, 0.0, 0.0
         self._begun_s = self._last_s = now_s
         self._due = math.ceil(due)
 
@@ -136,7 +141,9 @@ class Knee:
             return
         seconds = max(now_s - self._begun_s, 1e-9)
         tokens = max(0.0, self._tokens)
-        seen = Round(self._area / seconds, self._calls, self._calls / seconds, tokens / seconds, seconds)
+        square = self._calls * self._squares / max(self._sum_s * self._sum_s, 1e-9) - 1.0
+        noise = min(max(NOISE, math.sqrt(max(0.0, square))), NOISE_MOST)
+        seen = Round(self._area / seconds, self._calls, self._calls / seconds, tokens / seconds, seconds, noise)
         if seen.in_flight >= USED * limit:
             self._phase(now_s, seen, bound)
         elif self._phase == self._try:  # nobody needs so many
@@ -151,12 +158,13 @@ class Knee:
         if self.base is None or _gain(self.base, seen, DOUBLING_PAYS) >= 0.0:
             self._proven = self.base is not None
             self.base = seen
-            if bound <= self.level:
-                self._rest = math.inf  # something else is the limit
-                self.level = math.inf
-                self._hold(now_s, HOLD_S[0])
-                return
             self._rest = self.level
+            if bound <= self.level:
+                if self._proven:
+                    self._leave(now_s)
+                else:
+                    self._measure_base(now_s, 2.0, [-1])
+                return
             self.level *= 2
             self._begin(now_s, max(LEAST, self.level))
         elif seen.calls < 2 * max(LEAST, self.level):
@@ -175,20 +183,20 @@ class Knee:
         self._settle(now_s)
 
     def _take_base(self, now_s: float, seen: Round, bound: float) -> None:
-        if seen.calls < _enough(self._factor):
-            self._due = min(2 * seen.calls, _enough(self._factor))
+        if seen.calls < _enough(self._factor, seen.noise):
+            self._due = min(2 * seen.calls, _enough(self._factor, seen.noise))
             return
         self.base, self._search_s = seen, now_s - seen.seconds
         self._next(now_s, bound)
 
     def _next(self, now_s: float, bound: float) -> None:
         """Try the next direction, then a finer step, then hold."""
-        here = min(self._rest, bound)
+        here = int(min(self._rest, bound))
         while True:
             while self._left:
                 self._up = self._left.pop(0)
-                there = _step(here, self._factor, self._up)
-                if there >= 1 and (self._up < 0 or bound >= there):
+                there = _step(here, self._factor, self._up, bound)
+                if there >= 1 and there != here:
                     self.level = there
                     self._phase = self._try
                     self._settle(now_s)
@@ -204,14 +212,18 @@ class Knee:
     def _try(self, now_s: float, seen: Round, bound: float) -> None:
         base = self.base or seen
         gain = _gain(base, seen, STEP_PAYS)
-        enough = _enough(max(self.level, base.in_flight) / max(1.0, min(self.level, base.in_flight)))
+        ratio = max(self.level, base.in_flight) / max(1.0, min(self.level, base.in_flight))
+        enough = _enough(ratio, max(base.noise, seen.noise))
         if self._up < 0:
             enough *= SURE
-        if seen.calls < enough and abs(gain) < 2 * NOISE * math.sqrt(1 / base.calls + 1 / seen.calls):
+        if seen.calls < enough and abs(gain) < 2 * _noise(base, seen):
             self._due = min(2 * seen.calls, enough)
             return
         if gain >= 0.0:
             self.base, self._rest = seen, self.level
+            if self.level >= int(bound):
+                self._leave(now_s)
+                return
             self._left = [self._up]
             self._factor = min(2.0, self._factor**2)
             self._again = False
@@ -221,6 +233,11 @@ class Knee:
             self.level = self._rest
         self._next(now_s, bound)
 
+    def _leave(self, now_s: float) -> None:
+        """Something else is the limit."""
+        self.level = self._rest = math.inf
+        self._hold(now_s, HOLD_S[0])
+
     def _hold(self, now_s: float, seconds: float) -> None:
         self._phase = self._keep
         self._hold_until_s = now_s + seconds
@@ -228,19 +245,20 @@ class Knee:
 
     def _keep(self, now_s: float, seen: Round, bound: float) -> None:
         """A changed server ends the hold at once, else its time does. What another limit lets grow has to pay as well."""
-        enough = SURE * _enough(AGAIN)
+        enough = SURE * _enough(AGAIN, seen.noise)
         if seen.calls < enough:
             self._due = min(2 * seen.calls, enough)
             return
         base = self.base or seen
-        noise = NOISE * math.sqrt(1 / base.calls + 1 / seen.calls)
+        noise = _noise(base, seen)
         grown = math.log(seen.in_flight / max(base.in_flight, 1e-9))
-        if grown > CHANGE / 2 and _gain(base, seen, STEP_PAYS) < -2 * noise:
+        gain = _gain(base, seen, STEP_PAYS)
+        if grown > CHANGE / 2 and gain < -2 * noise:
             self.found, self._rest = True, max(1, round(base.in_flight))
             self.level = self._rest
             self._measure_base(now_s, FIRST, [1, -1])
             return
-        if grown < -CHANGE / 2 or _gain(base, seen, STEP_PAYS) > 2 * noise:
+        if self.base is None or grown < -CHANGE / 2 or (grown > CHANGE / 2 and gain > 2 * noise):
             self.base = base = seen
         change = _log_ratio(base, seen) if abs(grown) < CHANGE / 2 else 0.0
         if abs(change) > CHANGE + 3 * noise:
@@ -265,11 +283,18 @@ def _gain(base: Round, seen: Round, pays: float) -> float:
     return _log_ratio(base, seen) - pays * math.log(max(seen.in_flight, 1e-9) / max(base.in_flight, 1e-9))
 
 
-def _enough(ratio: float) -> int:
+def _noise(base: Round, seen: Round) -> float:
+    """Deviation of the logarithm of their ratio."""
+    return math.sqrt(base.noise * base.noise / base.calls + seen.noise * seen.noise / seen.calls)
+
+
+def _enough(ratio: float, noise: float) -> int:
     """Calls on each side that tell a step of this ratio that pays (power 1) from one that does not (power 0)."""
-    return math.ceil(2 * (NOISE / (STEP_PAYS * math.log(max(ratio, 1.08)))) ** 2)
+    return math.ceil(2 * (noise / (STEP_PAYS * math.log(max(ratio, 1.08)))) ** 2)
 
 
-def _step(here: float, factor: float, up: int) -> int:
-    """At least one call more or less."""
-    return max(round(here * factor), int(here) + 1) if up > 0 else min(round(here / factor), math.ceil(here) - 1)
+def _step(here: int, factor: float, up: int, bound: float) -> int:
+    """At least one call more, as far as other limits allow, or one less."""
+    if up > 0:
+        return min(max(round(here * factor), here + 1), max(int(bound), here))
+    return min(round(here / factor), here - 1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from headrace.core.limits import Hints, Told, Unit
+from headrace.core.limits import LONGEST_WAIT_S, Hints, Told, Unit
 from headrace.provider.complaint import Complaint, complaint_of
 from headrace.provider.notation import amount, bounded_s, moment_s, wait_s
 from headrace.provider.ratelimit import Policy, policies_of, told_by
@@ -17,8 +17,6 @@ LONGEST_RESET_S = 120.0
 """A limit of a minute or less that claims to need longer to refill does not tell the truth."""
 LONGEST_RENEWAL_S = 75.0
 """How long an empty limit of a minute is waited out where the provider's own hint is shorter than its window (Azure)."""
-LONGEST_WAIT_S = 600.0
-"""A provider that asks to wait longer than this has no quota left, whatever it calls it."""
 
 _LIMIT, _REMAINING, _RESET, _RENEWAL = range(4)
 _FIELDS = {"limit": _LIMIT, "remaining": _REMAINING, "reset": _RESET, "renewalperiod": _RENEWAL}
@@ -257,7 +255,8 @@ def _of_refusal(
         retry_s = max(retry_s or 0.0, empty_s)
     if retry_s is not None and retry_s <= LONGEST_WAIT_S and window_s is not None and window_s <= MINUTE_S:
         retry_s = min(retry_s, LONGEST_RESET_S)
-    return Hints(told, retry_s, unit, window_s or MINUTE_S, complaint.requested or _charged(others))
+    charged = complaint.requested or _charged(others)
+    return Hints(told, retry_s, unit, charged, blamed_window_s=window_s or MINUTE_S)
 
 
 def _blamed(others: Mapping[str, str], complaint: Complaint) -> tuple[Unit | None, float | None]:

@@ -23,9 +23,9 @@ from headrace.core.errors import (
     Throttled,
     Transient,
 )
-from headrace.core.limits import Hints, Unit
+from headrace.core.limits import LONGEST_WAIT_S, Hints, Unit
 from headrace.provider.complaint import Complaint, complaint_of
-from headrace.provider.hints import LONGEST_WAIT_S, allows_nothing, hints_of
+from headrace.provider.hints import allows_nothing, hints_of
 from headrace.provider.window import DAY_S, HOUR_S
 
 CALM_S = 900.0
