@@ -499,7 +499,7 @@ def test_who_leaves_takes_nobody_along(seed: int) -> None:
 
     async def main() -> None:
         cached = Cached(MemoryStore(), task.value, asyncio.sleep)
-        waiting = [asyncio.create_task(cached.cache(provider)(request)) for _ in range(8)]
+        waiting = [asyncio.ensure_future(cached.cache(provider)(request)) for _ in range(8)]
         await asyncio.sleep(chance.random() * 0.5)
         left = chance.sample(waiting, chance.randrange(8))
         for each in left:

@@ -49,7 +49,7 @@ def test_every_requirement_stands_there_once() -> None:
 
 def test_every_requirement_names_what_shows_it_or_a_dash() -> None:
     """A test that is named exists, a benchmark too; what nothing shows is a dash, so that it is seen."""
-    for row in _ROW.finditer(read(DOCS / "requirements.md")):
+    for row in _ROW.finditer(read(DOCS / "requirements.md") + read(DOCS / "invariants.md")):
         shown = row[3]
         named = re.findall(r"`([^`]+)`", shown)
         assert shown == "—" if not named else re.sub(r"`[^`]+`", "", shown).strip() == "", row[0]
