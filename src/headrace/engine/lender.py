@@ -79,7 +79,6 @@ class Lender:
         self._served = 0
         self._eager = False
         self._failing = False
-        self._woken = asyncio.Event()
         self._kept: Learnt | None = None
         self._kept_at_s = 0.0
 
@@ -93,7 +92,7 @@ class Lender:
     async def run(self) -> None:
         """Renew until cancelled."""
         while True:
-            await self._pause(self._renew_s / EAGER if self._eager else self._renew_s)
+            await asyncio.sleep(self._renew_s / EAGER if self._eager else self._renew_s)
             try:
                 await self._renew()
                 self._failing = False
@@ -101,10 +100,6 @@ class Lender:
                 self._failed(error)
             if asyncio.get_running_loop().time() >= self._kept_at_s + REMEMBER_S:
                 self._remember()
-
-    def wake(self) -> None:
-        """Renew at once: a limit was told, or calls wait where there were none."""
-        self._woken.set()
 
     async def close(self) -> None:
         """Give the lease back, but for what is still in use, and keep what was learnt. No call starts after it."""
@@ -140,12 +135,6 @@ class Lender:
     def _lend(self, amounts: Mapping[str, float]) -> None:
         self._lent = dict(amounts)
         self._gate.lend({_UNITS[unit]: amount for unit, amount in amounts.items()})
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        self._woken.clear()
 
     def _failed(self, error: StoreError) -> None:
         if not self._failing and self._say is not None:
