@@ -246,7 +246,7 @@ def _account(provider: str, base_url: str, model: Model, key: str | None) -> Acc
     secrets = canonical([key, sorted(model.headers.items())])
     whose = sha256(b"headrace account\0" + secrets).hexdigest()[:16] if key or model.headers else "-"
     near = urlsplit(base_url).hostname in _NEAR
-    return Account(f"{provider} {base_url} {model} {whose}", start=_START_NEAR if near else _START)
+    return Account(f"{provider} {base_url} {model.name} {whose}", start=_START_NEAR if near else _START)
 
 
 def _sendable(key: str) -> str | None:

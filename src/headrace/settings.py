@@ -15,14 +15,22 @@ MOST_IN_FLIGHT = 10_000
 DEFAULT_STORE = Path(".headrace") / "store.db"
 
 
+def _is_number(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool)
+
+
 def _above_zero(number: float | None, message: str, hint: str) -> None:
-    if number is not None and not 0 < number < math.inf:
-        raise UsageError(message.format(f"{number:g}"), hint=hint)
+    if number is not None and not (_is_number(number) and 0 < number < math.inf):
+        raise UsageError(message.format(_said(number)), hint=hint)
 
 
 def _share(number: float | None, message: str, hint: str, most: float) -> None:
-    if number is not None and not 0 <= number <= most:
-        raise UsageError(message.format(f"{number:g}"), hint=hint)
+    if number is not None and not (_is_number(number) and 0 <= number <= most):
+        raise UsageError(message.format(_said(number)), hint=hint)
+
+
+def _said(number: object) -> str:
+    return f"{number:g}" if isinstance(number, int | float) and not isinstance(number, bool) else repr(number)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -47,9 +55,10 @@ class Limits(msgspec.Struct, frozen=True):
                 f"A concurrency of {self.concurrency} cannot work.", hint=f"Give a number from 1 to {MOST_IN_FLIGHT}."
             )
         for limit, unit in ((self.rpm, "requests"), (self.tpm, "tokens")):
-            if limit is not None and not 1 <= limit < math.inf:
+            if limit is not None and not (_is_number(limit) and 1 <= limit < math.inf):
                 raise UsageError(
-                    f"A limit of {limit:g} {unit} per minute lets no call through.", hint="Give a number from 1 up."
+                    f"A limit of {_said(limit)} {unit} per minute lets no call through.",
+                    hint="Give a number from 1 up.",
                 )
 
     @property
@@ -89,11 +98,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        given: tuple[object, object] = (self.limits, self.retry)  # a Struct does not look at what it is given
+        if not isinstance(given[0], Limits) or not isinstance(given[1], Retry):
+            raise UsageError(
+                "limits= takes a Limits and retry= a Retry.", hint="Write for example limits=hr.Limits(concurrency=10)."
+            )
+        if self.timeout_s is None:
+            raise UsageError("A timeout of None cannot work.", hint="Give a number of seconds above 0.")
         _above_zero(self.timeout_s, "A timeout of {} s cannot work.", "Give a number of seconds above 0.")
         _above_zero(self.deadline_s, "A deadline of {} s leaves no time.", "Give a number of seconds above 0.")
-        if not LEAST_WEIGHT <= self.weight <= MOST_WEIGHT:
+        if not (_is_number(self.weight) and LEAST_WEIGHT <= self.weight <= MOST_WEIGHT):
             raise UsageError(
-                f"A weight of {self.weight:g} cannot work.",
+                f"A weight of {_said(self.weight)} cannot work.",
                 hint=f"Give a number from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}; 1 is usual.",
             )
         _share(

@@ -190,9 +190,21 @@ def test_functions_that_name_an_endpoint_share_it(tmp_path: Path) -> None:
 
 def test_the_words_reach_the_settings() -> None:
     """Every word of flow control is a setting of the Python face as well, and is checked there too."""
-    for wrong in ({"concurrency": "many"}, {"concurrency": True}, {"rpm": 0}, {"tpm": -1}, {"rpm": float("nan")}):
+    for wrong in (
+        {"concurrency": "many"},
+        {"concurrency": True},
+        {"rpm": 0},
+        {"tpm": -1},
+        {"rpm": float("nan")},
+        {"rpm": "60"},
+        {"rpm": True},
+    ):
         with pytest.raises(hr.UsageError):
             hr.Limits(**wrong)
-    for settings in ({"deadline": 0}, {"backup": 2}, {"max_failure_rate": 7}, {"weight": 0}, {"priority": "urgent"}):
+    wrong_settings: tuple[dict[str, Any], ...] = (
+        {"deadline": 0}, {"deadline": "5"}, {"backup": "2%"}, {"timeout": None}, {"limits": 5}, {"retry": 3},
+        {"max_failure_rate": "10%"}, {"backup": 2}, {"max_failure_rate": 7}, {"weight": 0}, {"priority": "urgent"},
+    )  # fmt: skip
+    for settings in wrong_settings:
         with pytest.raises(hr.UsageError):
             hr.run(len, ["a"], **settings)

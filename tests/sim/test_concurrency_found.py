@@ -69,7 +69,7 @@ def test_a_hidden_concurrency_limit_is_used(limit: int, median_s: float, seconds
         assert answered(result, from_s) >= 0.90 * best(server, limit, latency, seconds, from_s)
         assert result.refused_share(from_s) <= 0.025
         assert gate.concurrency.learnt == pytest.approx(limit, rel=0.2, abs=1)
-        assert gate.learnt().per_s == {}
+        assert gate.learnt(0.0).per_s == {}
 
 
 @pytest.mark.parametrize("limit", [32, 100, 500, *([2500] if SCALE >= 1 else [])])
@@ -110,7 +110,7 @@ def test_a_hidden_window_is_used(kind: str, rpm: int) -> None:
         gate = gate_of()
         result = simulate(gate, Server([RPM[kind](rpm)]), seconds=600.0, seed=seed)
         used.append(result.used(rpm))
-        assert "requests" in gate.learnt().per_s
+        assert "requests" in gate.learnt(0.0).per_s
         assert gate.concurrency.limit(600.0) > rpm / 60 * (2.0 * MEAN + NETWORK_S)
         assert result.refused_share() <= (0.025 if rpm >= 600 else 0.06)
     assert sum(used) / len(used) >= 0.95
@@ -123,7 +123,7 @@ def test_a_crowded_short_window_is_not_taken_for_concurrency(limiter: Callable[[
     """Ten at once are refused, ten in flight are not the limit: >= 0.80 used, <= 1.5 % refused after two minutes."""
     gate = gate_of()
     result = simulate(gate, Server([limiter()]), seconds=600.0, seed=1)
-    assert "requests" in gate.learnt().per_s
+    assert "requests" in gate.learnt(0.0).per_s
     assert result.used(600, from_s=120) >= 0.80
     assert result.refused_share(120) <= 0.015
 
@@ -141,10 +141,10 @@ def test_hints_that_say_nothing_mislead_nobody(hint: str | float) -> None:
     """A Retry-After of 0, or of a second for everyone: the same limits are found."""
     slots, window = gate_of(), gate_of()
     result = simulate(slots, Server([Slots(37)], hint=hint), seconds=240.0, seed=2)
-    assert slots.learnt().per_s == {}
+    assert slots.learnt(0.0).per_s == {}
     assert answered(result, 60.0) >= 0.9 * 37 / (2.0 * MEAN + NETWORK_S)
     result = simulate(window, Server([Sliding(600)], hint=hint), seconds=300.0, seed=2)
-    assert "requests" in window.learnt().per_s
+    assert "requests" in window.learnt(0.0).per_s
     assert result.used(600) >= 0.95
 
 

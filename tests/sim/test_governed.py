@@ -349,6 +349,56 @@ def test_retries_are_few(seed: int, share: float) -> None:
     assert sum(provider.asked.values()) <= 1.2 * 150 + 20 + seconds / 10
 
 
+@pytest.mark.parametrize("every", [10, 3])
+def test_what_never_works_holds_up_nothing(every: int) -> None:
+    """Items whose calls always fail neither stall the run nor look like an outage: the others are done at their pace,
+    and those that fail do so as items."""
+    provider = Provider(mean_s=1.0, fault=lambda text, nth: Transient("500") if int(text[1:]) % every == 0 else None)
+
+    async def main() -> tuple[Any, list[Outcome], float]:
+        made = runner(provider, Rows(texts(1500)), MemoryStore(), concurrency=20)
+        outcomes = await collect(made)
+        return made, outcomes, now()
+
+    made, outcomes, seconds = run(main())
+    assert made.info.status == "finished"
+    assert ok(outcomes) == sum(number % every != 0 for number in range(1500))
+    assert seconds < 2 * 1500 / 20 + (600 if every == 10 else 1200)
+
+
+def test_refusals_at_random_slow_nothing_down() -> None:
+    """A gateway that refuses one call in a hundred for reasons of its own: only that call waits."""
+    provider = Provider(mean_s=1.0)
+    chance = random.Random(1)
+    slow = Throttled("429", retry_after_s=1.0)
+
+    async def main() -> tuple[list[Outcome], float]:
+        provider._fault = lambda *_: slow if chance.random() < 0.01 and now() > 3 else None
+        outcomes = await collect(runner(provider, Rows(texts(3000)), MemoryStore(), concurrency=100))
+        return outcomes, now()
+
+    outcomes, seconds = run(main())
+    assert ok(outcomes) == 3000
+    assert seconds < 1.35 * 3000 / 100
+
+
+def test_runs_one_after_the_other_share_the_minute() -> None:
+    """G1: a stated rate holds over runs that follow each other in one program."""
+    memory = Memory()
+    starts: list[float] = []
+
+    async def several() -> None:
+        for number in range(10):
+            provider = Provider(mean_s=0.01)
+            name = f"n{number}"
+            limits = {Unit.REQUESTS: 6.0}
+            await collect(runner(provider, Rows([name]), MemoryStore(memory), concurrency=1, limits=limits, name=name))
+            starts.extend(provider.starts)
+
+    run(several())
+    assert starts[6] - starts[0] >= 60
+
+
 # Limits that are known.
 
 
@@ -483,7 +533,7 @@ def test_the_next_run_starts_at_what_was_found(words: dict[str, Any], least: flo
     first_s, first_refused = run(main("a"))
     second_s, second_refused = run(main("b"))
     ideal_s = 2500 / 37 if "concurrency=37" in words["limits"] else 121.0  # two windows are full, then the rest
-    assert max(first_refused, second_refused) <= 0.01 * 2500
+    assert max(first_refused, second_refused) <= 0.012 * 2500
     assert ideal_s / first_s >= least
     assert ideal_s / second_s >= 0.93
     assert second_s <= 1.03 * first_s

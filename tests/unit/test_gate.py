@@ -189,7 +189,7 @@ def test_the_next_run_starts_where_this_one_ended() -> None:
     gate = gate_of()
     told = Told(Unit.TOKENS, limit=90_000)
     gate.settle(let_in(gate, 0), 0.5, End.OK, hints=Hints(told=(told,)))
-    learnt = gate.learnt()
+    learnt = gate.learnt(0.0)
     assert [each.limit for each in learnt.told] == [90_000]
     again = gate_of()
     again.recall(learnt)

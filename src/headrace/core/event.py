@@ -62,7 +62,7 @@ class Gauge(Event, frozen=True):
     """Calls of this run that wait for one."""
     waited_s: Mapping[str, float]
     """Seconds that the head of the line has waited since the run began, by cause: concurrency, requests, tokens,
-    input tokens, output tokens, breaker, backoff."""
+    input tokens, output tokens, breaker, backoff, retries."""
     binding: str
     """What has held calls back most since the last gauge; empty where nothing did."""
     cpu_s: float

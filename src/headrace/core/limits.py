@@ -1,5 +1,6 @@
 """What a call costs, what it came to, and what a provider says about its limits: values between provider and gate."""
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 
@@ -53,6 +54,12 @@ class Cost(msgspec.Struct, frozen=True, gc=False):
     tokens: float = 0.0
     input_tokens: float = 0.0
     output_tokens: float = 0.0
+    least: float = math.inf
+    """Of the tokens, so many are certain; the rest is a guess."""
+
+    def least_of(self, unit: Unit) -> float:
+        """What it takes of this limit for certain."""
+        return self.of(unit) if unit is Unit.REQUESTS else min(self.of(unit), self.least)
 
     def of(self, unit: Unit) -> float:
         if unit is Unit.TOKENS:
@@ -95,3 +102,7 @@ class Learnt(msgspec.Struct, frozen=True):
     told: tuple[Told, ...] = ()
     per_s: Mapping[str, float] = {}
     """The rates that were found, by unit."""
+    spent: Mapping[str, float] = {}
+    """What was charged in the last minute, by unit."""
+    at: float = 0.0
+    """When that was, in seconds since 1970."""

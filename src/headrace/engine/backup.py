@@ -8,7 +8,7 @@ import asyncio
 from contextlib import suppress
 
 from headrace.core.call import Call
-from headrace.core.errors import HeadraceError, Stopped
+from headrace.core.errors import HeadraceError, Stopped, Verdict
 from headrace.engine.governed import Abandoned, Governed, Tries
 from headrace.engine.watch import Attempt
 from headrace.flow.backup import Backups
@@ -70,6 +70,10 @@ class BackUp:
             reply = await self._governed.attempt(
                 self._call, attempt.request, ticket, size=attempt.size, tries=tries, is_backup=True
             )
-        except (HeadraceError, Abandoned):  # the first goes on, and what becomes of it counts
+        except Abandoned:
+            return
+        except HeadraceError as error:  # the first goes on, and what becomes of it counts
+            if error.verdict is Verdict.STOP_RUN:
+                self._governed.lane.fatal(error)
             return
         attempt.overtake(reply)

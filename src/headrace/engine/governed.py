@@ -19,6 +19,10 @@ from headrace.flow.estimate import Estimator, Size, size_of
 from headrace.flow.gate import Ticket
 from headrace.flow.retry import Retry
 
+RETRIES_MOST, FIRST_RETRIES_MOST = 10, 50
+"""So many calls wait for the retry budget at most: in ten seconds it has room for one, where nothing is answered. The
+first retry of an item is worth more than its third."""
+
 Late = Callable[[Request, Reply], None]
 
 
@@ -33,12 +37,14 @@ class Abandoned(Exception):
 class Tries:
     """What became of one item's attempts so far."""
 
-    __slots__ = ("again", "at_fault", "attempts", "failures", "refusals", "refused_since_s", "timeouts")
+    __slots__ = ("again", "alone", "at_fault", "attempts", "failures", "refusals", "refused_since_s", "timeouts")
 
     def __init__(self) -> None:
         self.again = False
         """Whether the next goes before others. Not while the endpoint is down: an item that brings it down would be
         its only probe for ever."""
+        self.alone = False
+        """Whether the last one was refused for no limit that concerns others."""
         self.at_fault = False
         """Whether the last one failed for its own sake, not for the endpoint's."""
         self.attempts = self.failures = self.refusals = self.timeouts = 0
@@ -136,7 +142,7 @@ class Governed:
             self.watch.end(attempt)
             if attempt.backup is not None:
                 attempt.backup.cancel()
-            self._end(attempt, ticket, over, loop.time())
+            self._end(attempt, ticket, tries, over, loop.time())
 
     def _answered(
         self,
@@ -168,10 +174,13 @@ class Governed:
         tries.timeouts += 1
         raise error from None
 
-    def _end(self, attempt: Attempt, ticket: Ticket, over: "_Over", now_s: float) -> None:
-        self._emit(CallEnded(now_s, now_s - attempt.start_s, over.kind, over.said, over.status, over.paid))
+    def _end(self, attempt: Attempt, ticket: Ticket, tries: Tries, over: "_Over", now_s: float) -> None:
+        ended = CallEnded(now_s, now_s - attempt.start_s, over.kind, over.said, over.status, over.paid)
+        self._emit(ended)
         if not over.goes_on:
-            self.governor.settle(self.lane, ticket, over.end, cost=over.cost, hints=over.hints)
+            tries.alone = self.governor.settle(
+                self.lane, ticket, over.end, cost=over.cost, hints=over.hints, again=tries.failures > 0
+            )
 
     def _timed_out(self, attempt: Attempt, more: str = "") -> AttemptTimeout:
         return AttemptTimeout(
@@ -208,12 +217,15 @@ class Governed:
                 waited_s = now_s - tries.refused_since_s
         else:
             tries.failures += 1
+            most = RETRIES_MOST if tries.failures > 1 else FIRST_RETRIES_MOST
+            if self.governor.retries_waiting >= most:
+                return None  # so much fails that trying all of it again would hold up what is good
         return self._retry.pause_s(
             verdict,
             failures=tries.failures,
             refusals=tries.refusals,
             waited_s=waited_s,
-            governed=down or (isinstance(error, CallError) and error.end is End.THROTTLED),
+            governed=down or (isinstance(error, CallError) and error.end is End.THROTTLED and not tries.alone),
             hint_s=error.retry_after_s if isinstance(error, CallError) else None,
             chance=self._chance,
         )

@@ -5,9 +5,7 @@ The only place that waits for a permit or a moment. Waiting never holds a permit
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -105,7 +103,7 @@ class Governor:
         """Set once its part of the limits is known."""
         self._loop = asyncio.get_running_loop()
         self._queue: FairQueue[Lane, _Place] = FairQueue()
-        self._retries: deque[_Place] = deque()
+        self._retries: FairQueue[Lane, _Place] = FairQueue()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at_s = math.inf
         self._stuck = 0
@@ -120,12 +118,14 @@ class Governor:
         lane.since = self.meter.since()
         self.lanes.append(lane)
         self._queue.join(lane, weight=lane.weight, priority=lane.priority)
+        self._retries.join(lane, weight=lane.weight, priority=lane.priority)
         self._restate()
 
     def leave(self, lane: Lane) -> None:
         self.close(lane, "The run has ended.")
         self.lanes.remove(lane)
         self._queue.leave(lane)
+        self._retries.leave(lane)
         self._restate()
         if not self.lanes and self._stuck_alarm is not None:
             self._stuck_alarm.cancel()
@@ -133,9 +133,7 @@ class Governor:
     def close(self, lane: Lane, reason: str) -> None:
         """Start none of this lane's calls any more."""
         lane.close(reason)
-        waiting = self._queue.clear(lane) + [place for place in self._retries if place.lane is lane]
-        self._retries = deque(place for place in self._retries if place.lane is not lane)
-        for place in waiting:
+        for place in self._queue.clear(lane) + self._retries.clear(lane):
             if not place.done():
                 place.set_exception(Stopped(lane.closed_for))
         self.pump()
@@ -172,7 +170,7 @@ class Governor:
         place.lane, place.cost = lane, cost
         lane.queued += 1
         if retry:
-            self._retries.append(place)
+            self._retries.push(lane, place)
             self.pump()
         else:
             self._queue.push(lane, place, front=again)
@@ -200,12 +198,20 @@ class Governor:
         return answer
 
     def settle(
-        self, lane: Lane, ticket: Ticket, end: End, *, cost: Cost | None = None, hints: Hints | None = None
-    ) -> None:
-        """The call is off the wire: its place is the next one's."""
+        self,
+        lane: Lane,
+        ticket: Ticket,
+        end: End,
+        *,
+        cost: Cost | None = None,
+        hints: Hints | None = None,
+        again: bool = False,
+    ) -> bool:
+        """The call is off the wire: its place is the next one's. True where it was refused for no limit of others."""
         lane.in_flight -= 1
-        self.gate.settle(ticket, self._loop.time(), end, cost=cost, hints=hints)
+        alone = self.gate.settle(ticket, self._loop.time(), end, cost=cost, hints=hints, again=again)
         self.pump()
+        return alone
 
     def pump(self) -> None:
         """Let in whoever the gate admits now, and set the alarm for when it may admit the next."""
@@ -229,21 +235,20 @@ class Governor:
                 self._wait(now_s, answer)
                 break
         else:
-            self.meter.admitted(now_s)
+            self._idle(now_s)
         if self.ready.is_set():
             self.meter.tell(now_s, self.lanes)
 
     def _let_retries_in(self, now_s: float) -> None:
         """From the line for the retry budget into that for a permit."""
-        while self._retries:
-            place = self._retries[0]
+        while (place := self._retries.head()) is not None:
             if not place.done():
                 until_s = self.gate.retries.earliest(now_s)
                 if until_s > now_s:
                     self._wake_at(until_s)
                     return
                 self.gate.retries.withdraw(now_s)
-            self._retries.popleft()
+            self._retries.pop()
             self._queue.push(place.lane, place, front=True)
 
     def _wait(self, now_s: float, answer: NotBefore) -> None:
@@ -253,6 +258,18 @@ class Governor:
             for lane in self.lanes:
                 lane.emit(Held(now_s, answer.at_s, self.gate.why(answer.cause)))
         self._wake_at(answer.at_s)
+
+    def _idle(self, now_s: float) -> None:
+        """Nobody is in line for a permit; maybe for the retry budget."""
+        if self._retries.head() is None:
+            self.meter.admitted(now_s)
+        else:
+            self.meter.waiting(now_s, NotBefore(self._alarm_at_s, "retries"))
+
+    @property
+    def retries_waiting(self) -> int:
+        """Calls in line for the retry budget."""
+        return len(self._retries)
 
     def _give_up(self, wait_s: float, cause: str) -> None:
         """A limit that comes back so late is a quota that is gone."""
@@ -282,7 +299,7 @@ class Governor:
 
     def learnt(self) -> Learnt:
         """What the next run may begin with."""
-        return self.gate.learnt()
+        return self.gate.learnt(self._loop.time())
 
     def limits(self) -> Mapping[Unit, float]:
         """What is known of the account's limits, whole."""
@@ -313,7 +330,7 @@ class Governor:
 
     def unstuck(self) -> None:
         self._stuck -= 1
-        if self._stuck_alarm is not None:
+        if self._stuck_alarm is not None and self._stuck < self.limit:
             self._stuck_alarm.cancel()
             self._stuck_alarm = None
 
@@ -327,17 +344,21 @@ class Governor:
             )
 
 
-_governors: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Governor]] = WeakKeyDictionary()
+_governors: dict[asyncio.AbstractEventLoop, dict[str, Governor]] = {}
 
 
 def governor_of(account: Account) -> Governor:
-    """The one governor of this account on the running event loop, as long as a lane is in it."""
-    known = _governors.setdefault(asyncio.get_running_loop(), {})
-    governor = known.get(account.name)
-    if governor is None or not governor.lanes:
-        gate = Gate(Concurrency(start=account.start, most=account.most))
-        governor = known[account.name] = Governor(gate, account)
-    return governor
+    """The one governor of this account on the running event loop. It outlives its lanes as long as calls of theirs
+    are in flight or count in a window."""
+    for loop in [loop for loop in _governors if loop.is_closed()]:
+        del _governors[loop]
+    loop = asyncio.get_running_loop()
+    known = _governors.setdefault(loop, {})
+    for name in [name for name, each in known.items() if not each.lanes and not each.gate.is_warm(loop.time())]:
+        del known[name]
+    if account.name not in known:
+        known[account.name] = Governor(Gate(Concurrency(start=account.start, most=account.most)), account)
+    return known[account.name]
 
 
 def _larger(answer: Refused) -> LargerThanLimit:

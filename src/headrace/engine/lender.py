@@ -146,7 +146,8 @@ class Lender:
         learnt = self._gate.learnt()
         if learnt not in (self._kept, Learnt()):
             self._kept = learnt
-            self._store.remember(self._endpoint, msgspec.json.encode(learnt))
+            now = msgspec.structs.replace(learnt, at=time.time())
+            self._store.remember(self._endpoint, msgspec.json.encode(now))
 
 
 async def recall(store: Leases, endpoint: str) -> Learnt:

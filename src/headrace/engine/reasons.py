@@ -1,5 +1,6 @@
 """Why a run ends before its source does: nothing works, nothing works any more, or too much fails. Events in, error out."""
 
+from collections.abc import Callable
 from typing import cast
 
 from headrace.core.errors import HeadraceError, Overloaded, SystemicFailure, Throttled, Unreachable
@@ -7,7 +8,8 @@ from headrace.core.event import CallEnded, CallStarted, Event, Settled
 from headrace.flow.patience import FailureRate, FirstSuccess, Outage
 
 _OF_ENDPOINT = frozenset({Unreachable.kind, Throttled.kind, Overloaded.kind})
-_IN_OUTAGE = _OF_ENDPOINT | {"transient", "timeout"}
+_MAYBE_OF_ENDPOINT = frozenset({"transient", "timeout"})
+"""Of the endpoint where it is down; else of the item."""
 _NOT_FAILED = frozenset({"", "cancelled", "overtaken"})
 _AGAIN = "Mend the cause and run again: what failed is tried again."
 
@@ -15,7 +17,9 @@ _AGAIN = "Mend the cause and run again: what failed is tried again."
 class Reasons:
     """Reads a run's events; gives the error that ends it, once there is one."""
 
-    def __init__(self, *, max_failure_rate: float | None) -> None:
+    def __init__(self, *, max_failure_rate: float | None, is_down: Callable[[], bool]) -> None:
+        """`is_down` tells whether the endpoint is taken to be down."""
+        self._is_down = is_down
         self._first_success = FirstSuccess()
         self._outage = Outage()
         self._failures = None if max_failure_rate is None else FailureRate(max_failure_rate)
@@ -39,9 +43,10 @@ class Reasons:
             return None
         if event.error in _NOT_FAILED:
             return None
-        if event.error not in _IN_OUTAGE:
+        in_outage = event.error in _OF_ENDPOINT or (event.error in _MAYBE_OF_ENDPOINT and self._is_down())
+        if event.error not in _OF_ENDPOINT | _MAYBE_OF_ENDPOINT:
             self._outage.success()  # it answers, even if with a no
-        elif self._outage.failure(event.at_s):
+        elif in_outage and self._outage.failure(event.at_s):
             return SystemicFailure(
                 f"Nothing but failures for {self._outage.patience_s / 60:.0f} min. The last: {event.message}",
                 hint="Run again when the provider answers again: what is not done is taken up then.",

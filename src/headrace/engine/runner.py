@@ -78,8 +78,10 @@ class Runner:
         """What ended the run before its source was exhausted, where that was an error."""
         self._task, self._call, self._source, self._store, self._settings = task, call, source, store, settings
         self._account = account
-        self._tell = emit
-        self._reasons = Reasons(max_failure_rate=settings.max_failure_rate)
+        self._callback = emit
+        self._raised: Exception | None = None
+        """What the caller's own callback raised: it ends the run, and nothing else."""
+        self._reasons = Reasons(max_failure_rate=settings.max_failure_rate, is_down=self._is_down)
         self._stop_reason = ""
         self._stage: Stage | None = None
         self._governor: Governor | None = None
@@ -124,6 +126,8 @@ class Runner:
             raise
         finally:
             await self._close(governor)
+        if self._raised is not None:
+            raise self._raised
 
     async def _share(self, governor: Governor) -> None:
         """Share the account's limits with other processes on this store. One run does it for all of this process;
@@ -142,9 +146,16 @@ class Runner:
     async def _lend(self, governor: Governor) -> None:
         async with governor.lending:
             lender = Lender(self._store, self._account.name, governor)
-            learnt = await lender.open()
+            try:
+                learnt = await lender.open()
+            except HeadraceError as error:
+                if (
+                    governor.ready.is_set()
+                ):  # nobody waits for this any more: without its part, the run would stand still
+                    self._fatal(error)
+                raise
             if not governor.ready.is_set():
-                governor.gate.recall(learnt)
+                governor.gate.recall(learnt, _now(), time.time() - learnt.at)
                 governor.ready.set()
             try:
                 await lender.run()
@@ -204,6 +215,17 @@ class Runner:
         self._tell(event)
         if error is not None:
             self._fatal(error)
+
+    def _is_down(self) -> bool:
+        return self._governor is not None and not self._governor.gate.breaker.is_closed
+
+    def _tell(self, event: Event) -> None:
+        try:
+            self._callback(event)
+        except Exception as raised:  # noqa: BLE001 - raised again, to the caller whose it is
+            if self._raised is None:
+                self._raised = raised
+                self._stop(f"The callback for events raised {type(raised).__name__}.")
 
     def _fatal(self, error: HeadraceError) -> None:
         if self.error is None:

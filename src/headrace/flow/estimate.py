@@ -32,6 +32,8 @@ LEAST_WEIGHT = 0.02
 OUTPUT = 512.0
 OUTPUT_SHARE = 0.9
 OUTPUT_LEAST, OUTPUT_MEMORY = 20, 200
+CERTAIN = 0.6
+"""Of the tokens in that are estimated, so many are there for certain: no text takes so much less than others."""
 CORRECTION = 0.3
 """How much of what one refusal shows is believed."""
 MOST_TOKENS = 1e9
@@ -97,9 +99,12 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
         into = _sound(input_tokens, reserved.input_tokens)
         out = _sound(output_tokens, reserved.output_tokens)
         if self.at == "usage":
-            return Cost(into + out, into, out)
+            return Cost(into + out, into, out, reserved.least)
         return Cost(
-            max(reserved.tokens, into + out), max(reserved.input_tokens, into), max(reserved.output_tokens, out)
+            max(reserved.tokens, into + out),
+            max(reserved.input_tokens, into),
+            max(reserved.output_tokens, out),
+            reserved.least,
         )
 
 
@@ -126,7 +131,7 @@ class Estimator:
         """What to reserve for a call."""
         into = A_MESSAGE * size.messages + self._input[size.ascii].at(size.characters)
         cost = self.charge.reserved(into, self._output(size.max_output), size.max_output)
-        return cost if self._scale == 1.0 else Cost(cost.tokens * self._scale, cost.input_tokens, cost.output_tokens)
+        return Cost(cost.tokens * self._scale, cost.input_tokens, cost.output_tokens, CERTAIN * into)
 
     def correct(self, reserved: Cost, tokens: float) -> None:
         """A refusal said what the provider counts for a call that these tokens were reserved for."""

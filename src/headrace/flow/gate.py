@@ -4,6 +4,8 @@
 2. Nothing here waits, reads a clock or knows what a call is; whoever asks performs the answer.
 3. All limits are decided before any is taken, so no permit is held while another is awaited. Lowering never pre-empts.
 4. A refusal by the provider makes one limit smaller, never two: the one it names, else the one that `Blame` finds.
+5. Where no limit was met yet and few of many calls are refused, a refusal that names none is that call's own matter:
+   some gateways refuse at random. It waits as it was told; the others go on.
 """
 
 import math
@@ -20,6 +22,10 @@ from headrace.flow.rate import Mark, Rate
 from headrace.flow.retry import RetryBudget
 
 MINUTE_S = 60.0
+SINGLE = 4
+"""Where no more calls are in flight, those that fail are mostly made for items that have failed before."""
+FEW, MANY, MEMORY = 0.05, 100, 200
+"""So small a share of so many calls at least is few; calls older than the last so many hardly count."""
 
 
 class Ticket(msgspec.Struct, gc=False):
@@ -64,6 +70,11 @@ class Gate:
         self.held_until_s = -math.inf
         self.held_for = ""
         self._blame = Blame()
+        self._limited = False
+        """Whether a limit was met."""
+        self._ended = 0
+        self._refused = 0.0
+        """The share of calls that were refused of late."""
         self._issued = 0
         self._open: set[int] = set()
         self._rate(Unit.REQUESTS)  # counted from the first call, so that a limit found later holds for it too
@@ -79,14 +90,18 @@ class Gate:
             if unit in stated or (unit, MINUTE_S) in self.rates:
                 self._rate(unit).state(stated.get(unit, math.inf))
 
-    def recall(self, learnt: Learnt) -> None:
-        """Begin where an earlier run ended: a start, which headers and refusals correct."""
+    def recall(self, learnt: Learnt, now_s: float = 0.0, age_s: float = math.inf) -> None:
+        """Begin where an earlier run ended: a start, which headers and refusals correct. What was charged less than a
+        window before is charged still."""
         if learnt.concurrency is not None:
             self.concurrency.recall(learnt.concurrency)
         for told in learnt.told:
             self._rate(told.unit, told.window_s).remember(told)
         for unit, per_s in learnt.per_s.items():
             self._rate(Unit(unit)).start(per_s)
+        for unit, amount in learnt.spent.items():
+            if age_s < MINUTE_S and amount > 0:
+                self._rate(Unit(unit)).take(now_s - max(0.0, age_s), amount)
 
     @property
     def in_flight(self) -> int:
@@ -99,8 +114,8 @@ class Gate:
         if len(self._open) >= self.concurrency.limit(now_s):
             return _FULL
         for (unit, window_s), rate in self.rates.items():
-            if not rate.fits(cost.of(unit)):
-                return Refused(_too_large(cost.of(unit), unit, rate, window_s))
+            if not rate.fits(cost.least_of(unit)):
+                return Refused(_too_large(cost.least_of(unit), unit, rate, window_s))
         return self._wait(now_s, cost) or self._ticket(now_s, cost)
 
     def _wait(self, now_s: float, cost: Cost) -> NotBefore | None:
@@ -111,7 +126,7 @@ class Gate:
         if (until_s := self.breaker.earliest(now_s)) > at_s:
             at_s, cause = until_s, "breaker"
         for (unit, _), rate in self.rates.items():
-            if (until_s := rate.earliest(now_s, cost.of(unit))) > at_s:
+            if (until_s := rate.earliest(now_s, min(cost.of(unit), rate.most))) > at_s:
                 at_s, cause = until_s, unit.value
         if (until_s := self._blame.earliest(now_s, len(self._open))) > at_s:
             at_s, cause = until_s, "backoff"
@@ -124,7 +139,7 @@ class Gate:
         self._blame.sent(now_s, self._issued, in_flight)
         charged = []
         for (unit, _), rate in self.rates.items():
-            amount = cost.of(unit)
+            amount = min(cost.of(unit), rate.most)
             charged.append((rate, amount, rate.take(now_s, amount)))
         level = self.concurrency.sent(now_s, in_flight)
         return Ticket(self._issued, now_s, cost, level, self.breaker.sent(now_s), charged)
@@ -132,16 +147,27 @@ class Gate:
     # After a call.
 
     def settle(
-        self, ticket: Ticket, now_s: float, end: End, *, cost: Cost | None = None, hints: Hints | None = None
-    ) -> None:
-        """The call is off the wire. `cost` is what it truly took, where that is known.
+        self,
+        ticket: Ticket,
+        now_s: float,
+        end: End,
+        *,
+        cost: Cost | None = None,
+        hints: Hints | None = None,
+        again: bool = False,
+    ) -> bool:
+        """The call is off the wire. `cost` is what it truly took, where that is known. `again`: its item has failed
+        before, so that a failure is more likely its own than the endpoint's.
 
-        Raises KeyError for a ticket that was settled before.
+        True where it was refused for no limit that concerns others. Raises KeyError for a ticket that was settled before.
         """
         self._open.remove(ticket.number)
         in_flight = len(self._open)
+        self._ended += 1
+        self._refused += ((end is End.THROTTLED) - self._refused) / min(self._ended, MEMORY)
+        alone = end is End.THROTTLED and self._is_alone(hints)
         if hints is not None:
-            self._hear(ticket, now_s, end, hints)
+            self._hear(ticket, now_s, end, hints, alone=alone)
         if end is End.OK:
             self._blame.ok(now_s, ticket)
             self.answered_at_s = now_s
@@ -151,11 +177,13 @@ class Gate:
             self.concurrency.ok(now_s, ticket.level, in_flight, now_s - ticket.at_s, tokens)
         elif end is End.THROTTLED:
             self.breaker.ignore(now_s, ticket.breaker)
-            self._throttled(ticket, now_s, in_flight, hints or Hints())
+            if not alone:
+                self._throttled(ticket, now_s, in_flight, hints or Hints())
         elif end is End.IGNORED:
             self.breaker.ignore(now_s, ticket.breaker)
         else:
-            self.breaker.failed(now_s, ticket.breaker)
+            own = again and self.breaker.is_closed and self.concurrency.limit(now_s) > SINGLE
+            (self.breaker.ignore if own else self.breaker.failed)(now_s, ticket.breaker)
             self.concurrency.failed(now_s)
         for rate, amount, mark in ticket.charged:
             rate.settle(
@@ -165,6 +193,7 @@ class Gate:
                 self._truth(rate, end, cost, amount),
                 accepted=end not in (End.THROTTLED, End.OVERLOADED),
             )
+        return alone
 
     @staticmethod
     def _truth(rate: Rate, end: End, cost: Cost | None, reserved: float) -> float:
@@ -173,7 +202,13 @@ class Gate:
             return 0.0 if end is End.THROTTLED and rate.unit is not Unit.REQUESTS else reserved
         return cost.of(rate.unit)
 
+    def _is_alone(self, hints: Hints | None) -> bool:
+        """Whether a refusal is this call's own matter."""
+        named = hints is not None and (hints.blamed is not None or bool(hints.told))
+        return not (named or self._limited) and self._ended >= MANY and self._refused <= FEW
+
     def _throttled(self, ticket: Ticket, now_s: float, in_flight: int, hints: Hints) -> None:
+        self._limited = True
         unit = hints.blamed or self._empty(hints)
         if unit is None:
             accepted = self.concurrency.accepted
@@ -202,14 +237,14 @@ class Gate:
             if isinstance(ticket, Ticket):
                 self._cut(unit, ticket, now_s, in_flight, retry_after_s)
 
-    def _hear(self, ticket: Ticket, now_s: float, end: End, hints: Hints) -> None:
+    def _hear(self, ticket: Ticket, now_s: float, end: End, hints: Hints, *, alone: bool) -> None:
         for told in hints.told:
             self._rate(told.unit, told.window_s).hear(now_s, told, sent_s=ticket.at_s)
         if hints.calm_s:
             self.concurrency.calm(now_s, hints.calm_s)
             for rate in self.rates.values():
                 rate.calm(now_s, hints.calm_s)
-        if hints.retry_after_s and end in (End.OVERLOADED, End.THROTTLED):
+        if hints.retry_after_s and end in (End.OVERLOADED, End.THROTTLED) and not alone:
             self.hold(now_s + hints.retry_after_s, "The provider asks to wait.")
 
     @staticmethod
@@ -258,11 +293,16 @@ class Gate:
         ]
         return uses
 
-    def learnt(self) -> Learnt:
+    def is_warm(self, now_s: float) -> bool:
+        """Whether what was begun here still counts: calls in flight, or charges in a window."""
+        return bool(self._open) or any(rate.used(now_s) > 0 for rate in self.rates.values())
+
+    def learnt(self, now_s: float) -> Learnt:
         """What the next run may start from."""
         told = tuple(told for rate in self.rates.values() if (told := rate.told) is not None)
         per_s = {unit.value: found for (unit, w), rate in self.rates.items() if (found := rate.learnt) is not None}
-        return Learnt(self.concurrency.learnt, told, per_s)
+        spent = {unit.value: rate.used(now_s) for (unit, w), rate in self.rates.items() if w == MINUTE_S}
+        return Learnt(self.concurrency.learnt, told, per_s, spent)
 
     # A share of a limit, where several processes use it.
 
@@ -286,4 +326,4 @@ class Gate:
 
 def _too_large(amount: float, unit: Unit, rate: Rate, window_s: float) -> str:
     per = "a minute" if window_s == MINUTE_S else f"in {window_s:g} s"
-    return f"The call needs about {amount:.0f} {unit.value}, more than the {rate.most:.0f} {per} that are allowed."
+    return f"The call needs {amount:.0f} {unit.value} at least, more than the {rate.most:.0f} {per} that are allowed."
