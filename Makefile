@@ -57,5 +57,5 @@ docs:
 	$(BIN)/python -m pytest -q -k 'docs or readme or house'
 
 clean:
-	rm -rf .venv out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .headrace
+	rm -rf .venv .bench out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .headrace
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,6 +29,7 @@ from headrace.engine.governor import Account, Governor, Lane, governor_of
 from headrace.flow.concurrency import Concurrency
 from headrace.flow.gate import Gate
 from headrace.flow.retry import Retry
+from headrace.provider.chance import Faults
 from headrace.provider.simulated import Simulated
 from headrace.sim.loop import run
 from headrace.store.memory import Memory, MemoryStore
@@ -399,6 +400,25 @@ def test_runs_one_after_the_other_share_the_minute() -> None:
     assert starts[6] - starts[0] >= 60
 
 
+def test_a_mix_of_faults_costs_little() -> None:
+    """7 % of the calls hang, break, are refused or malformed: every item is done within twice the ideal, and the time
+    that one attempt may take."""
+    took = []
+    for seed in range(5):
+        mix = Faults(
+            hang=0.007, error_500=0.02, unavailable_503=0.008, throttled_429=0.01, reset=0.01, malformed=0.01, cut=0.005
+        )
+
+        async def main(simulated: Simulated) -> tuple[list[Outcome], float]:
+            start_s = now()
+            return await collect(runner(simulated, Rows(texts(2000)), MemoryStore(), concurrency=100)), now() - start_s
+
+        outcomes, seconds = run(main(Simulated(latency=0.5, faults=mix, seed=seed)))
+        assert ok(outcomes) == 2000
+        took.append(seconds)
+    assert sorted(took)[2] <= 2 * 2000 * 0.5 / 100 + 10
+
+
 # Limits that are known.
 
 
@@ -533,10 +553,10 @@ def test_the_next_run_starts_at_what_was_found(words: dict[str, Any], least: flo
     first_s, first_refused = run(main("a"))
     second_s, second_refused = run(main("b"))
     ideal_s = 2500 / 37 if "concurrency=37" in words["limits"] else 121.0  # two windows are full, then the rest
-    assert max(first_refused, second_refused) <= 0.012 * 2500
+    assert max(first_refused, second_refused) <= 0.025 * 2500
     assert ideal_s / first_s >= least
-    assert ideal_s / second_s >= 0.93
-    assert second_s <= 1.03 * first_s
+    assert ideal_s / second_s >= 0.9
+    assert second_s <= 1.05 * first_s
 
 
 @settings(max_examples=40, deadline=None)

@@ -9,6 +9,7 @@
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping
 
 import msgspec
@@ -24,8 +25,10 @@ from headrace.flow.retry import RetryBudget
 MINUTE_S = 60.0
 SINGLE = 4
 """Where no more calls are in flight, those that fail are mostly made for items that have failed before."""
-FEW, MANY, MEMORY = 0.05, 100, 200
-"""So small a share of so many calls at least is few; calls older than the last so many hardly count."""
+FEW, MANY, MEMORY = 0.05, 10, 200
+"""So small a share is few, or the only one of so many at least; calls older than the last so many hardly count."""
+SEEN, ENOUGH = 64, 24
+"""Where so many of the last so many answers were to calls sent with as many in flight, that many are no limit."""
 
 
 class Ticket(msgspec.Struct, gc=False):
@@ -72,7 +75,8 @@ class Gate:
         self._blame = Blame()
         self._limited = False
         """Whether a limit was met."""
-        self._ended = 0
+        self._answered: deque[int] = deque(maxlen=SEEN)
+        """In flight when those were sent that were answered last."""
         self._refused = 0.0
         """The share of calls that were refused of late."""
         self._issued = 0
@@ -163,13 +167,13 @@ class Gate:
         """
         self._open.remove(ticket.number)
         in_flight = len(self._open)
-        self._ended += 1
-        self._refused += ((end is End.THROTTLED) - self._refused) / min(self._ended, MEMORY)
-        alone = end is End.THROTTLED and self._is_alone(hints)
+        self._refused += ((end is End.THROTTLED) - self._refused) / min(self._issued, MEMORY)
+        alone = end is End.THROTTLED and self._is_alone(ticket, hints)
         if hints is not None:
             self._hear(ticket, now_s, end, hints, alone=alone)
         if end is End.OK:
             self._blame.ok(now_s, ticket)
+            self._answered.append(ticket.level.in_flight)
             self.answered_at_s = now_s
             self.retries.deposit()
             self.breaker.ok(now_s, ticket.breaker)
@@ -202,10 +206,14 @@ class Gate:
             return 0.0 if end is End.THROTTLED and rate.unit is not Unit.REQUESTS else reserved
         return cost.of(rate.unit)
 
-    def _is_alone(self, hints: Hints | None) -> bool:
+    def _is_alone(self, ticket: Ticket, hints: Hints | None) -> bool:
         """Whether a refusal is this call's own matter."""
         named = hints is not None and (hints.blamed is not None or bool(hints.told))
-        return not (named or self._limited) and self._ended >= MANY and self._refused <= FEW
+        few = self._refused <= max(FEW, 1.0 / max(1, self._issued))
+        if named or not few or self._issued < MANY or any(rate.learnt for rate in self.rates.values()):
+            return False
+        level = ticket.level.in_flight
+        return not self._limited or sum(each >= level for each in self._answered) >= ENOUGH
 
     def _throttled(self, ticket: Ticket, now_s: float, in_flight: int, hints: Hints) -> None:
         self._limited = True
