@@ -204,6 +204,26 @@ def test_what_was_recalled_is_no_bound_for_what_is_told() -> None:
     assert {use.unit: use.allowed for use in gate.uses(1)}[Unit.REQUESTS] == 600
 
 
+def test_what_an_earlier_run_charged_counts_until_its_minute_is_over() -> None:
+    """G1: a run that begins ten seconds after another has what that one left of the minute."""
+    gate = gate_of(rpm=60)
+    gate.recall(Learnt(spent={"requests": 59.0}), 100.0, 10.0)
+    let_in(gate, 100.0)
+    assert until(gate, 100.0).at_s >= 150.0
+
+
+def test_one_refusal_among_many_is_the_calls_own() -> None:
+    """A gateway that refuses at random cuts nothing and holds nobody; one that goes on refusing does."""
+    gate = gate_of(100)
+    tickets = [let_in(gate, 0) for _ in range(100)]
+    assert gate.settle(tickets.pop(), 1.0, End.THROTTLED, hints=Hints(retry_after_s=5.0))
+    let_in(gate, 1.0)
+    assert gate.concurrency.limit(1.0) == 100
+    alone = [gate.settle(tickets.pop(), 1.0, End.THROTTLED, hints=Hints(retry_after_s=5.0)) for _ in range(30)]
+    assert not all(alone)
+    assert until(gate, 1.1).at_s >= 6.0
+
+
 def test_dead_endpoints_are_not_asked_by_all() -> None:
     """After ten failures in a row the gate waits, and then lets one call through."""
     gate = gate_of(20)
