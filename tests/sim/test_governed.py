@@ -11,19 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.call import Reply, Request
+from headrace.core.call import Reply, Request, StillRunning
 from headrace.core.errors import (
+    Credentials,
     HeadraceError,
     Overloaded,
     QuotaExhausted,
     Rejected,
+    StoreError,
     SystemicFailure,
     Throttled,
     Transient,
 )
-from headrace.core.event import CallEnded, CallStarted, Event, Gauge
+from headrace.core.event import CallEnded, CallStarted, Event, Gauge, LimitChanged, Settled
 from headrace.core.item import Item, Outcome
 from headrace.core.limits import Cost, End, Hints, Told, Unit
+from headrace.core.ports import Decide
 from headrace.engine.cached import Cached
 from headrace.engine.governor import Account, Governor, Lane, governor_of
 from headrace.flow.concurrency import Concurrency
@@ -137,6 +140,128 @@ def test_a_stricter_run_leaves_and_the_limit_returns() -> None:
 
     run(main())
     assert provider.most_in_flight == 20
+
+
+class Broken(MemoryStore):
+    """A store whose leases fail from now on where `broken` says so."""
+
+    broken = False
+
+    async def lease(self, endpoint: str, decide: Decide) -> bytes:
+        if self.broken:
+            raise StoreError("The store could not be written.")
+        return await super().lease(endpoint, decide)
+
+
+def test_a_lease_that_cannot_be_taken_over_ends_the_run() -> None:
+    """The run that shared the account's limits ends; the next cannot, and says so rather than standing still."""
+    provider, second = Provider(mean_s=1.0), Broken()
+
+    async def main() -> tuple[Any, Any]:
+        a = runner(provider, Rows(texts(10, "a")), MemoryStore(), concurrency=4, name="a")
+        b = runner(provider, Rows(texts(200, "b")), second, concurrency=4, name="b")
+        first = asyncio.create_task(collect(a))
+        await asyncio.sleep(0.5)
+        other = asyncio.create_task(collect(b))
+        await asyncio.sleep(0.5)
+        second.broken = True
+        await first
+        await asyncio.wait([other], timeout=600)
+        assert other.done()
+        return a, b
+
+    a, b = run(main())
+    assert a.info.status == "finished"
+    assert b.info.status == "stopped"
+    assert isinstance(b.error, StoreError)
+
+
+@pytest.mark.parametrize("kind", [CallStarted, CallEnded, Gauge, Settled])
+def test_a_callback_that_raises_ends_its_own_run_alone(kind: type[Event]) -> None:
+    """What a caller's callback raises comes back to that caller; who shares the endpoint goes on, and no permit is lost."""
+    provider = Provider(mean_s=1.0)
+
+    async def main() -> tuple[Any, list[Outcome]]:
+        a = runner(provider, Rows(texts(60, "a")), MemoryStore(), concurrency=4, name="a")
+        b = runner(provider, Rows(texts(60, "b")), MemoryStore(), concurrency=4, name="b")
+
+        def raising(event: Event) -> None:
+            if isinstance(event, kind) and event.at_s > 3:
+                raise ValueError("mine")
+
+        a._callback = raising
+        broken, outcomes = await asyncio.gather(collect(a), collect(b), return_exceptions=True)
+        assert isinstance(outcomes, list)
+        return broken, outcomes
+
+    broken, outcomes = run(main())
+    assert isinstance(broken, ValueError)
+    assert ok(outcomes) == 60
+    assert provider.in_flight == 0
+
+
+def test_a_backup_that_is_refused_for_good_ends_the_run_with_its_reason() -> None:
+    """Credentials that are refused end a run, also where it is a second call that learns of it."""
+
+    class Revoked(Slow):
+        async def __call__(self, request: Request) -> Reply:
+            text = request.messages[-1].content
+            if text == "t199" and self.asked[text]:
+                raise Credentials("revoked")
+            return await super().__call__(request)
+
+    provider = Revoked(lambda text, nth: math.inf if text == "t199" else 1.0)
+
+    async def main() -> Any:
+        made = runner(provider, Rows(texts(200)), MemoryStore(), concurrency=10, backup_share=0.02)
+        await collect(made)
+        return made
+
+    made = run(main())
+    assert isinstance(made.error, Credentials)
+    assert (made.info.status, made.info.reason) == ("stopped", "revoked")
+
+
+def test_threads_that_go_on_count_for_the_next_run() -> None:
+    """G1, G6: calls that cannot be stopped keep their places, also where the next run begins; where they keep all of
+    them, that run says so and ends."""
+    going: list[asyncio.Future[Reply]] = []
+
+    async def endless(_request: Request) -> Reply:
+        done: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        going.append(done)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            raise StillRunning(done) from None
+
+    async def main() -> Any:
+        await collect(runner(endless, Rows(texts(2)), MemoryStore(), concurrency=2, timeout_s=1.0, name="a"))
+        assert len(going) == 2
+        made = runner(endless, Rows(texts(5)), MemoryStore(), concurrency=2, timeout_s=1.0, name="b")
+        await asyncio.wait_for(collect(made), 100)
+        assert len(going) == 2
+        for done in going:
+            done.cancel()
+        return made
+
+    made = run(main())
+    assert isinstance(made.error, SystemicFailure)
+    assert "threads that do not end" in made.info.reason
+
+
+def test_a_stated_limit_that_is_cut_is_told() -> None:
+    """Who states more than the provider takes is told what it comes to; what is stated is no news by itself."""
+    events: list[Event] = []
+
+    async def main() -> None:
+        simulated = Simulated(latency=1.0, limits=["concurrency=10"], headers="none")
+        await collect(runner(simulated, Rows(texts(400)), MemoryStore(), concurrency=40, events=events))
+
+    run(main())
+    told = [event for event in events if isinstance(event, LimitChanged)]
+    assert told
+    assert all(change.unit == "concurrency" and change.limit is not None and change.limit < 40 for change in told)
 
 
 # Permits.

@@ -321,13 +321,13 @@ class Failing(MemoryStore):
 
 @pytest.mark.parametrize("fails", ["before", "after"])
 def test_who_cannot_renew_keeps_what_it_has(fails: str) -> None:
-    """A store that fails ends nothing: no more is lent in sum, it is said once, and later all is as it was."""
+    """A store that fails ends nothing: no more is lent in sum, and later all is as it was."""
 
     async def main() -> None:
-        world, said = Memory(), list[str]()
+        world = Memory()
         cut, other = Till({CALLS: 10}), Till({CALLS: 10})
         store = Failing(world)
-        lenders = [Lender(store, HERE, cut, say=said.append), Lender(MemoryStore(world), HERE, other)]
+        lenders = [Lender(store, HERE, cut), Lender(MemoryStore(world), HERE, other)]
         tasks = []
         for lender in lenders:
             await lender.open()
@@ -340,12 +340,9 @@ def test_who_cannot_renew_keeps_what_it_has(fails: str) -> None:
         await asyncio.sleep(60)
         assert cut.lent[CALLS] + other.lent[CALLS] + third.lent[CALLS] <= 10
         assert cut.lent[CALLS] == 5
-        assert len(said) == 1
-        assert "keeps to its share" in said[0]
         store.fails = ""
         await asyncio.sleep(10)
         assert cut.lent[CALLS] <= 4
-        assert len(said) == 1
         for task in tasks:
             assert not task.done()
 

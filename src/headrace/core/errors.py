@@ -225,3 +225,12 @@ class FunctionError(HeadraceError):
 class Stopped(HeadraceError):
     kind = "stopped"
     verdict = Verdict.LEAVE_PENDING
+
+
+def spoken(seconds: float) -> str:
+    """A wait in words, as sentences and hints name it."""
+    if seconds >= 2 * 86_400:
+        return f"{seconds / 86_400:.0f} days"
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from headrace.core.errors import HeadraceError, LargerThanLimit, QuotaExhausted, Stopped, SystemicFailure
+from headrace.core.errors import HeadraceError, LargerThanLimit, QuotaExhausted, Stopped, SystemicFailure, spoken
 from headrace.core.event import Event, Held
 from headrace.core.limits import LONGEST_WAIT_S, Cost, End, Hints, Learnt, Unit
 from headrace.engine.meter import Meter, Since
@@ -120,6 +120,7 @@ class Governor:
         self._queue.join(lane, weight=lane.weight, priority=lane.priority)
         self._retries.join(lane, weight=lane.weight, priority=lane.priority)
         self._restate()
+        self._watch_stuck()
 
     def leave(self, lane: Lane) -> None:
         self.close(lane, "The run has ended.")
@@ -127,8 +128,7 @@ class Governor:
         self._queue.leave(lane)
         self._retries.leave(lane)
         self._restate()
-        if not self.lanes and self._stuck_alarm is not None:
-            self._stuck_alarm.cancel()
+        self._watch_stuck()
 
     def close(self, lane: Lane, reason: str) -> None:
         """Start none of this lane's calls any more."""
@@ -277,7 +277,7 @@ class Governor:
             lane.fatal(
                 QuotaExhausted(
                     self.gate.why(cause),
-                    hint=f"It comes back in {_spoken(wait_s)}: run again then. What is done is kept.",
+                    hint=f"It comes back in {spoken(wait_s)}: run again then. What is done is kept.",
                     retry_after_s=wait_s,
                 )
             )
@@ -318,6 +318,7 @@ class Governor:
     def lend(self, amounts: Mapping[Unit, float]) -> None:
         """From now on use no more than so much of each limit."""
         self.gate.lend(self._loop.time(), amounts)
+        self._watch_stuck()
         self.pump()
 
     # Calls that timed out and cannot be taken off their thread.
@@ -325,12 +326,18 @@ class Governor:
     def stuck(self) -> None:
         """One more keeps its place although nobody waits for it; where such calls have all places, no run can go on."""
         self._stuck += 1
-        if self._stuck >= self.limit and self._stuck_alarm is None:
-            self._stuck_alarm = self._loop.call_later(STUCK_S, self._all_stuck)
+        self._watch_stuck()
 
     def unstuck(self) -> None:
+        """One of them has ended."""
         self._stuck -= 1
-        if self._stuck_alarm is not None and self._stuck < self.limit:
+        self._watch_stuck()
+
+    def _watch_stuck(self) -> None:
+        waited_for = bool(self.lanes) and 0 < self.limit <= self._stuck
+        if waited_for and self._stuck_alarm is None:
+            self._stuck_alarm = self._loop.call_later(STUCK_S, self._all_stuck)
+        elif not waited_for and self._stuck_alarm is not None:
             self._stuck_alarm.cancel()
             self._stuck_alarm = None
 
@@ -368,7 +375,3 @@ def _larger(answer: Refused) -> LargerThanLimit:
 def _wake(sleeper: asyncio.Future[None]) -> None:
     if not sleeper.done():
         sleeper.set_result(None)
-
-
-def _spoken(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"

@@ -6,7 +6,7 @@ Enters a store and a gate, leaves in the gate what it may use. Decides nothing: 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -60,7 +60,7 @@ class Lender:
     """`open` before the first call, `run` beside the calls, `close` after the last.
 
     There is one for each endpoint and open store, and its store outlives it. A lease has no date: it lasts as long as
-    its process, so whoever cannot renew keeps what it has, and nobody else can be lent that. `say` hears of it.
+    its process, so whoever cannot renew keeps what it has, and nobody else can be lent that.
     """
 
     def __init__(
@@ -70,15 +70,12 @@ class Lender:
         gate: Borrower,
         *,
         renew_s: float = RENEW_S,
-        say: Callable[[str], None] | None = None,
     ) -> None:
         self._store, self._endpoint, self._gate = store, endpoint, gate
         self._renew_s = renew_s
-        self._say = say
         self._lent: dict[str, float] = {}
         self._served = 0
         self._eager = False
-        self._failing = False
         self._kept: Learnt | None = None
         self._kept_at_s = 0.0
 
@@ -95,9 +92,8 @@ class Lender:
             await asyncio.sleep(self._renew_s / EAGER if self._eager else self._renew_s)
             try:
                 await self._renew()
-                self._failing = False
-            except StoreError as error:
-                self._failed(error)
+            except StoreError:  # keeps what it has: nobody else can be lent that, and the run's own writes will tell
+                self._eager = False
             if asyncio.get_running_loop().time() >= self._kept_at_s + REMEMBER_S:
                 self._remember()
 
@@ -135,11 +131,6 @@ class Lender:
     def _lend(self, amounts: Mapping[str, float]) -> None:
         self._lent = dict(amounts)
         self._gate.lend({_UNITS[unit]: amount for unit, amount in amounts.items()})
-
-    def _failed(self, error: StoreError) -> None:
-        if not self._failing and self._say is not None:
-            self._say(f"{error.message} Until it can, this process keeps to its share of the endpoint's limits.")
-        self._failing, self._eager = True, False
 
     def _remember(self) -> None:
         self._kept_at_s = asyncio.get_running_loop().time()

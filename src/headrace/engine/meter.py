@@ -77,8 +77,7 @@ class Meter:
         binding = max(late, key=late.__getitem__, default="")
         self._told = dict(self._waited_s)
         uses = tuple(self._gate.uses(now_s))
-        stated = {unit for each in listeners for unit in each.stated}
-        changes = [change for change in self._changes(now_s, uses) if Unit(change.unit) not in stated]
+        changes = [change for change in self._changes(now_s, uses) if _is_news(change, listeners)]
         for each in listeners:
             since = each.since or Since({})
             waited_s = {cause: s - since.waited_s.get(cause, 0.0) for cause, s in self._waited_s.items()}
@@ -111,16 +110,20 @@ class Meter:
         return changes
 
 
+def _is_news(change: LimitChanged, listeners: Sequence[Listener]) -> bool:
+    """What a user has stated is none; less than that is."""
+    stated = [limit for each in listeners for unit, limit in each.stated.items() if unit.value == change.unit]
+    return not stated or (change.limit is not None and change.limit < min(stated))
+
+
 def _reason(use: Use, before: float | None) -> str:
-    if not use.learnt:
-        return "told by the provider"
+    if use.unit is Unit.CONCURRENCY:  # of which only less is told
+        return "fewer: some were refused, brought no more answers, or are lent to another process"
     if use.allowed is None:
         return "no longer in the way"
-    return (
-        "found by refusals"
-        if before is None or use.window_s
-        else "fewer: more were refused, or brought no more answers"
-    )
+    if not use.learnt:
+        return "told by the provider" if before is None else "told by the provider, or lent to another process"
+    return "found by refusals"
 
 
 def most_memory_bytes() -> int:

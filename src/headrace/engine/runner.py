@@ -4,8 +4,9 @@ store; leaves durable outcomes and, in `info`, how it ended."""
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
+from typing import Any
 
 import msgspec
 
@@ -80,7 +81,7 @@ class Runner:
         self._account = account
         self._callback = emit
         self._raised: Exception | None = None
-        """What the caller's own callback raised: it ends the run, and nothing else."""
+        """What the caller's own callback raised, or what broke beside the stage: it ends this run, and no other."""
         self._reasons = Reasons(max_failure_rate=settings.max_failure_rate, is_down=self._is_down)
         self._stop_reason = ""
         self._stage: Stage | None = None
@@ -135,8 +136,7 @@ class Runner:
         if not self._account.lasting:
             governor.ready.set()
             return
-        lending = asyncio.create_task(self._lend(governor))
-        self._beside.append(lending)
+        lending = self._go_beside(self._lend(governor))
         ready = asyncio.create_task(governor.ready.wait())
         await asyncio.wait((lending, ready), return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
@@ -146,14 +146,7 @@ class Runner:
     async def _lend(self, governor: Governor) -> None:
         async with governor.lending:
             lender = Lender(self._store, self._account.name, governor)
-            try:
-                learnt = await lender.open()
-            except HeadraceError as error:
-                if (
-                    governor.ready.is_set()
-                ):  # nobody waits for this any more: without its part, the run would stand still
-                    self._fatal(error)
-                raise
+            learnt = await lender.open()
             if not governor.ready.is_set():
                 governor.gate.recall(learnt, _now(), time.time() - learnt.at)
                 governor.ready.set()
@@ -161,6 +154,20 @@ class Runner:
                 await lender.run()
             finally:
                 await lender.close()
+
+    def _go_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin what goes on beside the stage. The run cannot go on without it."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended_beside)
+        self._beside.append(task)
+        return task
+
+    def _ended_beside(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, HeadraceError):
+            self._fatal(error)
+        elif isinstance(error, Exception):
+            self._break(error, f"A part of the run broke: {type(error).__name__}.")
 
     def _set_deadline(self) -> None:
         if self._settings.deadline_s is not None:
@@ -210,7 +217,7 @@ class Runner:
 
     def _emit(self, event: Event) -> None:
         if isinstance(event, SourceRead) and self._back_up is not None:
-            self._beside.append(asyncio.create_task(self._back_up.run()))
+            self._go_beside(self._back_up.run())
         error = self._reasons.add(event)
         self._tell(event)
         if error is not None:
@@ -223,9 +230,12 @@ class Runner:
         try:
             self._callback(event)
         except Exception as raised:  # noqa: BLE001 - raised again, to the caller whose it is
-            if self._raised is None:
-                self._raised = raised
-                self._stop(f"The callback for events raised {type(raised).__name__}.")
+            self._break(raised, f"The callback for events raised {type(raised).__name__}.")
+
+    def _break(self, error: Exception, reason: str) -> None:
+        if self._raised is None:
+            self._raised = error
+            self._stop(reason)
 
     def _fatal(self, error: HeadraceError) -> None:
         if self.error is None:

@@ -4,8 +4,9 @@
 2. Nothing here waits, reads a clock or knows what a call is; whoever asks performs the answer.
 3. All limits are decided before any is taken, so no permit is held while another is awaited. Lowering never pre-empts.
 4. A refusal by the provider makes one limit smaller, never two: the one it names, else the one that `Blame` finds.
-5. Where no limit was met yet and few of many calls are refused, a refusal that names none is that call's own matter:
-   some gateways refuse at random. It waits as it was told; the others go on.
+5. Where few of many calls are refused, a refusal that names no limit is that call's own matter: some gateways refuse at
+   random. It waits as it was told; the others go on. Not so once a rate was found, or where calls in flight were cut
+   and hardly any call of late was answered that was sent with as many in flight.
 """
 
 import math
@@ -269,12 +270,10 @@ class Gate:
 
     # From outside.
 
-    def hold(self, until_s: float, reason: str) -> bool:
-        """Start no call before `until_s`; never shortens a pause. True where it lengthened one."""
-        if until_s <= self.held_until_s:
-            return False
-        self.held_until_s, self.held_for = until_s, reason
-        return True
+    def hold(self, until_s: float, reason: str) -> None:
+        """Start no call before `until_s`; never shortens a pause."""
+        if until_s > self.held_until_s:
+            self.held_until_s, self.held_for = until_s, reason
 
     def give_back(self, ticket: Ticket, now_s: float) -> None:
         """The call was not made."""

@@ -22,6 +22,7 @@ from headrace.core.errors import (
     Rejected,
     Throttled,
     Transient,
+    spoken,
 )
 from headrace.core.limits import LONGEST_WAIT_S, Hints, Unit
 from headrace.provider.complaint import Complaint, complaint_of
@@ -189,18 +190,16 @@ def _quota(answer: _Answer, *, allowed: bool = True) -> CallError:
     if day and "resource_exhausted" in answer.complaint.codes:  # Gemini's own delay is of seconds
         wait_s = _to_midnight_s(answer.now_wall_s)
         answer.hints = msgspec.structs.replace(answer.hints, retry_after_s=wait_s)
-        more = f" A day's limit is used up; it returns at midnight Pacific time, in {_spoken(wait_s)}."
+        more = f" A day's limit is used up; it returns at midnight Pacific time, in {spoken(wait_s)}."
     elif day and wait_s is not None and wait_s < HOUR_S:
-        more = (
-            f" A limit of a day or more is used up; the next call fits in {_spoken(wait_s)}, all of them a day later."
-        )
+        more = f" A limit of a day or more is used up; the next call fits in {spoken(wait_s)}, all of them a day later."
     elif day:
-        more = f" A limit of a day or more is used up; it returns in {_spoken(wait_s or DAY_S)} at most."
+        more = f" A limit of a day or more is used up; it returns in {spoken(wait_s or DAY_S)} at most."
     elif wait_s is not None and wait_s > LONGEST_WAIT_S:
-        more = f" It asks to wait {_spoken(wait_s)}."
+        more = f" It asks to wait {spoken(wait_s)}."
     else:
         return answer.error(QuotaExhausted, "Add credit or raise the limit at the provider, then run again.")
-    return answer.error(QuotaExhausted, f"Run again in {_spoken(wait_s or DAY_S)}; what is done is kept.", more)
+    return answer.error(QuotaExhausted, f"Run again in {spoken(wait_s or DAY_S)}; what is done is kept.", more)
 
 
 def _to_midnight_s(now_wall_s: float) -> float:
@@ -216,11 +215,3 @@ def _to_midnight_s(now_wall_s: float) -> float:
     here = datetime.fromtimestamp(now_wall_s, UTC).astimezone(zone)
     midnight = (here + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight.timestamp() - now_wall_s
-
-
-def _spoken(seconds: float) -> str:
-    if seconds >= 2 * DAY_S:
-        return f"{seconds / DAY_S:.0f} days"
-    if seconds >= 5400:
-        return f"{seconds / HOUR_S:.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
