@@ -18,7 +18,9 @@ from headrace.core.event import Event
 from headrace.core.limits import Unit
 from headrace.core.model import SCHEMES, Model
 from headrace.core.ports import RunInfo, Source, Store, Task
+from headrace.data.images import Pictured
 from headrace.data.source import open_source
+from headrace.data.table import Table
 from headrace.engine.governor import Account
 from headrace.engine.runner import Runner, RunSettings
 from headrace.flow.estimate import Charge
@@ -57,6 +59,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     charge: Charge = Charge("usage")
     max_tokens: str = "max_tokens"
     """What it calls the most tokens an answer may have."""
+    sees: bool = True
+    """Whether it may be given pictures: a model that cannot see them says so itself."""
 
 
 class Assembled(msgspec.Struct, frozen=True):
@@ -82,7 +86,9 @@ def assemble(
 ) -> Assembled:
     """Everything a run needs, checked as far as that is possible before the first call. `store` overrides the settings'."""
     _check(work, settings)
-    source = open_source(items, key=settings.key, first=settings.first, name=settings.name)
+    source: Source = open_source(items, key=settings.key, first=settings.first, name=settings.name)
+    if isinstance(work, Ask) and work.images:
+        source = with_images(source, work, items)
     endpoint, task, spec, schema = _worked(work, source, environ)
     info = _info(task, source, settings, {**spec, **_of_source(items, source, settings)})
     opened = store or SqliteStore(settings.store)
@@ -111,6 +117,14 @@ def assemble(
             return value
 
     return Assembled(runner, opened, source, schema, restore, close)
+
+
+def with_images(source: Source, work: Ask, items: Any) -> Source:
+    """Its items with the pictures that they are asked with. Relative paths begin at the folder of their table."""
+    at = items.path if isinstance(items, Table) else items
+    path = Path(at) if isinstance(at, str | os.PathLike) and at != "-" else None
+    folder = Path() if path is None or "://" in str(at) else path if path.is_dir() else path.parent
+    return Pictured(source, work.images, folder)
 
 
 def _check(work: Work, settings: Settings) -> None:
@@ -146,7 +160,7 @@ def _worked(
         endpoint = endpoint_of(_model(work.model), environ)
         task, template, returns = _asked(work, endpoint)
         if source.fields is not None:
-            template.check(source.fields)
+            template.check(source.fields, needed=not work.images)
         return endpoint, task, _ask_spec(work, returns, endpoint), returns.schema if returns else None
     function = work if isinstance(work, Map) else Map(work)
     if not callable(function.function):
@@ -170,9 +184,12 @@ def _asked(work: Ask, endpoint: Endpoint) -> tuple[AskTask, Template, Returns | 
         params["temperature"] = work.temperature
     if work.max_tokens is not None:
         params[endpoint.max_tokens] = work.max_tokens
+    if work.images and not endpoint.sees:
+        raise UsageError("The local model reads text only.", hint="Name a model that sees, such as openai:NAME.")
     task = AskTask(
-        template, endpoint=endpoint.identity, model=endpoint.model, system=work.system, returns=returns, params=params
-    )
+        template, endpoint=endpoint.identity, model=endpoint.model, system=work.system, returns=returns, params=params,
+        images=tuple(work.images),
+    )  # fmt: skip
     return task, template, returns
 
 
@@ -185,6 +202,7 @@ def _ask_spec(work: Ask, returns: Returns | None, endpoint: Endpoint) -> dict[st
         "schema": returns.schema if returns else None, "model": _model(work.model).spec,
         "base_url": endpoint.identity[1] or None,
         "temperature": work.temperature, "max_tokens": work.max_tokens, "params": dict(work.params),
+        "images": list(work.images),
     }  # fmt: skip
 
 
@@ -287,7 +305,9 @@ def _local(model: Model, _environ: Mapping[str, str], to_call: bool) -> Endpoint
         await http.close()
         await server.close()
 
-    return Endpoint(("local", ""), MODEL, call, close, _account("local", "", model, None), slots=CONCURRENCY)
+    return Endpoint(
+        ("local", ""), MODEL, call, close, _account("local", "", model, None), slots=CONCURRENCY, sees=False
+    )
 
 
 def _account_of(work: Map, environ: Mapping[str, str]) -> Account:

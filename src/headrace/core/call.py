@@ -13,9 +13,24 @@ Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "filter", "refusal", "tool", "error"]
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
+class Image(msgspec.Struct, frozen=True, gc=False):
+    """A picture in a prompt: a file on this machine, or an address that the provider reads by itself."""
+
+    source: str
+    """The file's path, or the address (http:, https: or data:)."""
+    media_type: str = ""
+    """Of a file; empty for an address."""
+    digest: bytes = b""
+    """SHA-256 of a file's content: what it is known by, wherever it lies. Empty for an address."""
+    wrong: str = ""
+    """Why it cannot be sent."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     role: Role
     content: str
+    images: tuple[Image, ...] = ()
+    """After the text."""
 
 
 class Request(msgspec.Struct, frozen=True):

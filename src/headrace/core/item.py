@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.core.call import Image
 from headrace.core.errors import AnswerError, HeadraceError
 
 
@@ -14,6 +15,8 @@ class Item(msgspec.Struct, frozen=True):
     position: int
     """From 0, in the order of the source."""
     data: Any
+    images: tuple[Image, ...] = ()
+    """The pictures that its columns name, where they are asked about."""
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -1,5 +1,6 @@
 """HTTP over aiohttp. Its errors are mapped here and nowhere else."""
 
+import io
 import os
 import ssl
 from collections.abc import Mapping
@@ -9,6 +10,9 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from headrace.core.errors import Transient, Unreachable
+
+_LARGE_BYTES = 1024 * 1024
+"""A body of so much is written piece by piece, so that the loop goes on meanwhile."""
 
 
 class AioHttp:
@@ -34,7 +38,11 @@ class AioHttp:
             self._proxies[origin] = _proxy_for(url)
         try:
             async with self._session.post(
-                url, data=body, headers=headers, allow_redirects=False, proxy=self._proxies[origin]
+                url,
+                data=body if len(body) < _LARGE_BYTES else io.BytesIO(body),
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxies[origin],
             ) as answer:
                 return answer.status, answer.headers, await answer.read()
         except aiohttp.ClientConnectorError as error:

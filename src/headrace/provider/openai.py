@@ -7,14 +7,16 @@ https://platform.openai.com/docs/api-reference/chat, which every OpenAI-compatib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from headrace.core.call import Call, Finish, Reply, Request
+from headrace.core.call import Call, Finish, Image, Message, Reply, Request
 from headrace.core.errors import CallError, Overloaded, Transient
 from headrace.provider.hints import hints_of
 from headrace.provider.http import Http
+from headrace.provider.picture import data_addresses
 from headrace.provider.verdict import error_of
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -53,15 +55,28 @@ _decoder = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
 
 
-def encode(request: Request) -> bytes:
-    """The body of POST /chat/completions."""
-    body: dict[str, Any] = {"model": request.model, "messages": request.messages, **request.params}
+def encode(request: Request, pictures: Mapping[Image, str] = MappingProxyType({})) -> bytes:
+    """The body of POST /chat/completions. `pictures` has the address of each picture that is a file here."""
+    messages: Any = request.messages
+    if any(message.images for message in request.messages):
+        messages = [_seen(message, pictures) for message in request.messages]
+    body: dict[str, Any] = {"model": request.model, "messages": messages, **request.params}
     if request.schema is not None:
         body["response_format"] = {
             "type": "json_schema",
             "json_schema": {"name": "answer", "schema": request.schema, "strict": request.strict},
         }
     return _encoder.encode(body)
+
+
+def _seen(message: Message, pictures: Mapping[Image, str]) -> dict[str, Any]:
+    if not message.images:
+        return {"role": message.role, "content": message.content}
+    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
+    parts += [
+        {"type": "image_url", "image_url": {"url": pictures.get(image) or image.source}} for image in message.images
+    ]
+    return {"role": message.role, "content": parts}
 
 
 def decode(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -158,7 +173,7 @@ def openai_call(http: Http, *, base_url: str, api_key: str | None, headers: Mapp
     secrets = _secrets(api_key, headers)
 
     async def call(request: Request) -> Reply:
-        status, told, body = await http.post(url, encode(request), sent)
+        status, told, body = await http.post(url, encode(request, await data_addresses(request)), sent)
         with suppress(CallError):
             return decode(status, told, body)
         # some servers quote the key they refuse

@@ -56,6 +56,9 @@ Step = str | Reply | HeadraceError | Fault | After
 Script = Sequence[Step] | Callable[[Request], Step]
 """Steps that every prompt goes through from the first, the last one repeating; or a function of the request."""
 
+_AN_IMAGE = 765
+"""Tokens of a picture of 1024 x 1024, as OpenAI counts for gpt-4o."""
+
 
 class Visit:
     """One call in flight: what will become of it, and when."""
@@ -65,8 +68,12 @@ class Visit:
     def __init__(self, request: Request) -> None:
         text = ""
         parts: list[str] = []
+        pictures = 0
         for message in request.messages:
             parts.append(message.content)
+            for image in message.images:
+                pictures += 1
+                parts.append(image.digest.hex() or image.source)
             if message.role == "user":
                 text = message.content
         whole = "\x00".join(parts)
@@ -74,7 +81,10 @@ class Visit:
         self.text = text
         """The last user message: what the ledger names the item by."""
         self.prompt = blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        self.asked = tokens(len(whole) - len(parts) + 1)
+        characters = len(whole) - len(parts) + 1
+        if pictures:
+            characters = sum(len(message.content) for message in request.messages)
+        self.asked = tokens(characters) + pictures * _AN_IMAGE
         self.latency_s = 0.0
         self.ending: Fault | HeadraceError | Reply | Refusal | None = None
         """How it ends; None means with a good answer made from the request."""

@@ -1,11 +1,14 @@
 """The OpenAI chat dialect as its server sees it: a body becomes a Request, a Reply or an error a body. Pure."""
 
+import binascii
 import time
+from base64 import b64decode
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 
-from headrace.core.call import Finish, Message, Reply, Request, Role
+from headrace.core.call import Finish, Image, Message, Reply, Request, Role
 from headrace.core.digest import Digest
 from headrace.core.errors import (
     CallError,
@@ -48,8 +51,13 @@ class NotServed(HeadraceError):
         self.retry_after_s: float | None = None
 
 
+class _Address(msgspec.Struct, gc=False):
+    url: str
+
+
 class _Part(msgspec.Struct, gc=False):
     text: str = ""
+    image_url: _Address | None = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -176,9 +184,24 @@ def _message(message: _Message, position: int) -> Message:
             400, f"Unknown role in message {position}.", param=f"messages.[{position}].role", code="invalid_value"
         )
     content = message.content
-    if not isinstance(content, str):
-        content = "".join([part.text for part in content]) if content else ""
-    return Message(role, content)
+    if isinstance(content, str) or content is None:
+        return Message(role, content or "")
+    images = tuple([_image(part.image_url.url) for part in content if part.image_url is not None])
+    return Message(role, "".join([part.text for part in content]), images)
+
+
+def _image(url: str) -> Image:
+    """Known by its address, or by its content; raises NotServed where that is none."""
+    if not url.startswith("data:"):
+        return Image(url)
+    kind, _, data = url.removeprefix("data:").partition(";base64,")
+    try:
+        content = b64decode(data, validate=True)
+    except binascii.Error:
+        content = b""
+    if not kind.startswith("image/") or not content:
+        raise NotServed(400, "Invalid base64 image_url.", param="messages", code="invalid_base64")
+    return Image(kind, kind, sha256(content).digest())
 
 
 def _format(raw: bytes) -> _SchemaFormat:

@@ -38,10 +38,11 @@ class Template:
         self._parts.append((False, literal + text[end:]))
         self.fields = tuple(dict.fromkeys(name for is_field, name in self._parts if is_field))
 
-    def check(self, columns: Iterable[str]) -> None:
-        """Raises UsageError where the template names a column that is not among `columns`, or none at all."""
+    def check(self, columns: Iterable[str], *, needed: bool = True) -> None:
+        """Raises UsageError where the template names a column that is not among `columns`, or, where one is `needed`,
+        none at all."""
         known = list(columns)
-        if not self.fields:
+        if needed and not self.fields:
             raise UsageError(
                 "The prompt names no column, so every item would get the same question.",
                 hint=f"Put a column in braces, for example {{{known[0] if known else WHOLE}}}. There are: {_listed(known)}.",

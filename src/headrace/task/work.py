@@ -15,7 +15,8 @@ class Ask(msgspec.Struct, frozen=True):
     `prompt` is a template over the item's columns: `{column}`, with `{{` for a brace; `{item}` is an item without
     columns. `returns` is the type of the answer: a shorthand line (`label: positive|negative, score: float 0..1`), a
     JSON schema, a Pydantic model, dataclass or TypedDict; without it the answer is text. `model` is `openai:NAME`,
-    `local`, `sim:` or a Model. `params` go into the request as they are.
+    `local`, `sim:` or a Model. `params` go into the request as they are. `images` names columns that hold pictures: a
+    path, an http(s) or data: address, or a list of them; they follow the prompt, for models that see.
     """
 
     prompt: str
@@ -25,8 +26,12 @@ class Ask(msgspec.Struct, frozen=True):
     temperature: float | None = None
     max_tokens: int | None = None
     params: Mapping[str, Any] = {}
+    images: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        given: object = self.images  # a Struct does not look at what it is given
+        if not isinstance(given, tuple | list) or not all(isinstance(name, str) for name in given):
+            raise UsageError(f"The images are {given!r}.", hint='Name columns, for example images=("photo",).')
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UsageError(
                 f"A maximum of {self.max_tokens} tokens leaves no room for an answer.", hint="Give 1 or more."
