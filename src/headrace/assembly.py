@@ -1,31 +1,28 @@
-"""Chooses the concrete parts of a run and puts them together. The only file that knows every type, and the only one
-that reads API keys."""
+"""Chooses the concrete parts of a run and puts them together. The only file that knows every type."""
 
 import os
+import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from hashlib import sha256
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from headrace.core.call import Call, Reply, Request
+from headrace.core.call import Reply, Request
 from headrace.core.digest import canonical, digest_of, short
-from headrace.core.errors import HeadraceError, MissingKey, UsageError
+from headrace.core.errors import HeadraceError, UsageError
 from headrace.core.event import Event
 from headrace.core.limits import Unit
-from headrace.core.model import SCHEMES, Model
-from headrace.core.ports import RunInfo, Source, Store, Task
+from headrace.core.model import Model
+from headrace.core.ports import History, RunInfo, Source, Store, Task
 from headrace.data.images import Pictured
-from headrace.data.source import open_source
+from headrace.data.rejoin import Rejoined
+from headrace.data.source import Items, open_source
 from headrace.data.table import Table
-from headrace.engine.governor import Account
+from headrace.endpoints import Close, Endpoint, endpoint_of, function_endpoint
 from headrace.engine.runner import Runner, RunSettings
-from headrace.flow.estimate import Charge
-from headrace.provider.function import function_call, is_async
-from headrace.provider.openai import DEFAULT_BASE_URL, openai_call
+from headrace.provider.messages import LEAST_CACHED
 from headrace.settings import Settings
 from headrace.store.sqlite import SqliteStore
 from headrace.task.ask import AskTask
@@ -34,33 +31,11 @@ from headrace.task.prompt import Template
 from headrace.task.schema import Returns, returns_of
 from headrace.task.work import Ask, Map
 
-_START = 20
-"""Calls in flight that a search begins with: few enough for any hosted model."""
-_START_NEAR = 4
-_NEAR = frozenset({"localhost", "127.0.0.1", "::1"})
-"""A server on this machine works on a few calls at once."""
-_MOST_ASYNC = 256
-_MOST_THREADS = 64
-
+_UNJOINED = (
+    "No prompts are kept and this input cannot be read again, so results that are written at the end have the key and "
+    "the answer of each item, but none of its columns."
+)
 Work = Ask | Map | Callable[[Any], Any]
-Close = Callable[[], Awaitable[None]]
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """A place that answers. `identity` is what of it can change an answer: provider and base URL."""
-
-    identity: tuple[str, str]
-    model: str
-    call: Call
-    close: Close
-    account: Account
-    slots: int | None = None
-    """How many calls it works on at once, where that is known."""
-    charge: Charge = Charge("usage")
-    max_tokens: str = "max_tokens"
-    """What it calls the most tokens an answer may have."""
-    sees: bool = True
-    """Whether it may be given pictures: a model that cannot see them says so itself."""
 
 
 class Assembled(msgspec.Struct, frozen=True):
@@ -69,10 +44,23 @@ class Assembled(msgspec.Struct, frozen=True):
     runner: Runner
     store: Store
     source: Source
+    rows: Items
+    """The source's items as they are, without what is asked beside them."""
     schema: Mapping[str, Any] | None
     restore: Callable[[Any], Any]
     """A value as the store has it, in the type that the work gives."""
     close: Close
+    notices: tuple[str, ...]
+    """What a person should know before it starts: sentences, each to be told once."""
+
+    def results(self, history: History) -> tuple[RunInfo, History]:
+        """The run as its results are written: with its items, also where the store keeps none and they can be read
+        again."""
+        info = self.runner.info
+        if info.spec.get("keep_prompts", True) or not self.rows.again:
+            return info, history
+        spec = {**info.spec, **_columns(self.source)}
+        return msgspec.structs.replace(info, spec=spec), Rejoined(history, self.rows)
 
 
 def assemble(
@@ -86,7 +74,8 @@ def assemble(
 ) -> Assembled:
     """Everything a run needs, checked as far as that is possible before the first call. `store` overrides the settings'."""
     _check(work, settings)
-    source: Source = open_source(items, key=settings.key, first=settings.first, name=settings.name)
+    rows = open_source(items, key=settings.key, first=settings.first, name=settings.name)
+    source: Source = rows
     if isinstance(work, Ask) and work.images:
         source = with_images(source, work, items)
     endpoint, task, spec, schema = _worked(work, source, environ)
@@ -105,6 +94,7 @@ def assemble(
             deadline_s=settings.deadline_s, backup_share=settings.backup, max_failure_rate=settings.max_failure_rate,
             weight=settings.weight, priority=settings.priority, retry=settings.retry, ordered=settings.ordered, fresh=settings.fresh, retry_failed=settings.retry_failed,
             keyed=settings.key is not None, seed=settings.seed,
+            warm=endpoint.warms and isinstance(task, AskTask) and task.same >= LEAST_CACHED,
         ),
         account=endpoint.account, emit=emit,
     )  # fmt: skip
@@ -116,7 +106,8 @@ def assemble(
         except HeadraceError:  # a type that does not read what it writes: then the value is what was written
             return value
 
-    return Assembled(runner, opened, source, schema, restore, close)
+    unjoined = () if settings.keep_prompts or rows.again else (_UNJOINED,)
+    return Assembled(runner, opened, source, rows, schema, restore, close, (*source.notices, *unjoined))
 
 
 def with_images(source: Source, work: Ask, items: Any) -> Source:
@@ -148,11 +139,6 @@ def request_of(work: Ask, item: Any, environ: Mapping[str, str]) -> Request:
     return task.request(item)
 
 
-def endpoint_of(model: Model, environ: Mapping[str, str], *, to_call: bool = True) -> Endpoint:
-    """Raises UsageError where the model cannot be reached with what is there, MissingKey where its key is missing."""
-    return {"openai": _openai, "local": _local, "sim": _simulated}[model.scheme](model, environ, to_call)
-
-
 def _worked(
     work: Work, source: Source, environ: Mapping[str, str]
 ) -> tuple[Endpoint, Task, dict[str, Any], Mapping[str, Any] | None]:
@@ -169,7 +155,7 @@ def _worked(
         )
     made = FunctionTask(function.function, name=function.name, version=function.version)
     return (
-        _function(function, environ),
+        function_endpoint(function, environ),
         made,
         {"work": "function", "name": made.label, "version": function.version},
         None,
@@ -188,7 +174,7 @@ def _asked(work: Ask, endpoint: Endpoint) -> tuple[AskTask, Template, Returns | 
         raise UsageError("The local model reads text only.", hint="Name a model that sees, such as openai:NAME.")
     task = AskTask(
         template, endpoint=endpoint.identity, model=endpoint.model, system=work.system, returns=returns, params=params,
-        images=tuple(work.images),
+        images=tuple(work.images), samples=work.samples,
     )  # fmt: skip
     return task, template, returns
 
@@ -202,7 +188,7 @@ def _ask_spec(work: Ask, returns: Returns | None, endpoint: Endpoint) -> dict[st
         "schema": returns.schema if returns else None, "model": _model(work.model).spec,
         "base_url": endpoint.identity[1] or None,
         "temperature": work.temperature, "max_tokens": work.max_tokens, "params": dict(work.params),
-        "images": list(work.images),
+        "images": list(work.images), "samples": work.samples,
     }  # fmt: skip
 
 
@@ -213,124 +199,40 @@ def _import_path(kind: Any) -> str | None:
 
 
 def _of_source(items: Any, source: Source, settings: Settings) -> dict[str, Any]:
-    again = isinstance(items, str | os.PathLike) and items != "-"
+    """Where its items are and how they are read, as far as that is no secret."""
+    table = Table(items) if isinstance(items, str | os.PathLike) else items if isinstance(items, Table) else None
     return {
-        "path": os.path.realpath(items) if again else None,
+        **(table.options() if table is not None else {}), "path": _place(table) if table is not None else None,
         "key": settings.key, "first": settings.first, "named": settings.name is not None,
-        "fields": source.fields, "arrow_schema": source.arrow_schema,
+        **({} if settings.keep_prompts else {"keep_prompts": False}), **_columns(source),
     }  # fmt: skip
+
+
+def _columns(source: Source) -> dict[str, Any]:
+    return {"fields": source.fields, "arrow_schema": source.arrow_schema}
+
+
+def _place(table: Table) -> str | None:
+    """The path or address that gives the same rows again, wherever it is said from."""
+    at = str(table.path)
+    if at == "-":
+        return None
+    if "://" in at:
+        from headrace.data.sql import is_database, without_password  # noqa: PLC0415 - only for what looks like an address
+
+        if is_database(at):
+            return without_password(at)
+    return os.path.realpath(at)
 
 
 def _info(task: Task, source: Source, settings: Settings, spec: dict[str, Any]) -> RunInfo:
     """A run is its task, its source's name and its store."""
     identity = source.name or f"unnamed {secrets.token_hex(8)}"
     run = short(digest_of({"task": task.digest.hex(), "source": identity}))
-    name = settings.name or f"{Path(source.name.removesuffix(f'#first={settings.first}')).stem or 'run'}-{run[:6]}"
+    stem = Path(re.sub(r"(?:\.(?:gz|zst))?(?:#(?:sheet|query|first)=.*)?$", "", source.name)).stem
+    name = settings.name or f"{stem or 'run'}-{run[:6]}"
     return RunInfo(id=run, name=name, source=source.name, spec=spec)
 
 
 def _model(model: str | Model) -> Model:
     return Model(model) if isinstance(model, str) else model
-
-
-def _openai(model: Model, environ: Mapping[str, str], to_call: bool) -> Endpoint:  # noqa: FBT001 - one of three like it
-    base_url = (model.base_url or environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
-    Model(model.spec, base_url=base_url)  # raises where the environment's address is none
-    key = _sendable(model.api_key or environ.get("OPENAI_API_KEY") or "")
-    if (
-        to_call
-        and not key
-        and base_url == DEFAULT_BASE_URL
-        and "authorization" not in {h.lower() for h in model.headers}
-    ):
-        raise MissingKey(
-            f"There is no API key for {model.spec}.",
-            hint="Put it into the environment as OPENAI_API_KEY, name your own server with --base-url, or try "
-            "--model local, which needs none.",
-        )
-    from headrace.provider.aio import AioHttp  # noqa: PLC0415 - the HTTP client is slow to import, and not all need it
-
-    http = AioHttp()
-    call = openai_call(http, base_url=base_url, api_key=key, headers=model.headers)
-    official = base_url == DEFAULT_BASE_URL
-    return Endpoint(
-        ("openai", base_url), model.name, call, http.close, _account("openai", base_url, model, key),
-        charge=Charge("admission" if official else "usage"), max_tokens="max_completion_tokens" if official else "max_tokens",
-    )  # fmt: skip
-
-
-def _account(provider: str, base_url: str, model: Model, key: str | None) -> Account:
-    """Whose limits they are. Keys, also those in headers, are told apart by a digest, and never kept."""
-    secrets = canonical([key, sorted(model.headers.items())])
-    whose = sha256(b"headrace account\0" + secrets).hexdigest()[:16] if key or model.headers else "-"
-    near = urlsplit(base_url).hostname in _NEAR
-    return Account(f"{provider} {base_url} {model.name} {whose}", start=_START_NEAR if near else _START)
-
-
-def _sendable(key: str) -> str | None:
-    """The key without the line end of the file it came from; raises UsageError where no header can hold it."""
-    key = key.strip()
-    if not key.isascii() or not key.isprintable():
-        raise UsageError(
-            "The API key (OPENAI_API_KEY or api_key=) holds a character that no key can hold.",
-            hint="Copy it anew: a line break or a letter that is not ASCII got into it.",
-        )
-    return key or None
-
-
-def _simulated(model: Model, _environ: Mapping[str, str], _to_call: bool) -> Endpoint:  # noqa: FBT001
-    from headrace.provider.simulated import Simulated  # noqa: PLC0415 - only who simulates needs it
-
-    return Endpoint(
-        ("sim", ""), model.name, Simulated.parse(model.name), _nothing_to_close, _account("sim", "", model, None)
-    )
-
-
-def _local(model: Model, _environ: Mapping[str, str], to_call: bool) -> Endpoint:  # noqa: FBT001
-    from headrace.provider.local import CONCURRENCY, MODEL, LocalServer, weights  # noqa: PLC0415 - an extra, and only for this
-
-    if model.name not in ("", MODEL):
-        raise UsageError(f"The local model is {MODEL}, not {model.name!r}.", hint="Write --model local.")
-    from headrace.provider.aio import AioHttp  # noqa: PLC0415 - as above
-
-    if to_call:
-        weights()  # what is not installed is better told before the run than by its first call
-    server, http = LocalServer(), AioHttp()
-
-    async def call(request: Request) -> Reply:
-        base_url = await server.start()  # only when something is asked: a run that the store answers needs no model
-        return await openai_call(http, base_url=base_url, api_key=None, headers={})(request)
-
-    async def close() -> None:
-        await http.close()
-        await server.close()
-
-    return Endpoint(
-        ("local", ""), MODEL, call, close, _account("local", "", model, None), slots=CONCURRENCY, sees=False
-    )
-
-
-def _account_of(work: Map, environ: Mapping[str, str]) -> Account:
-    """The account that a function calls, where it names one; else it is an endpoint of its own."""
-    most = _MOST_ASYNC if is_async(work.function) else _MOST_THREADS
-    if work.endpoint.partition(":")[0] in SCHEMES:
-        account = endpoint_of(Model(work.endpoint), environ, to_call=False).account
-        return msgspec.structs.replace(account, most=min(account.most, most))
-    name = work.endpoint or f"{id(work.function)}"
-    return Account(f"function {name}", start=_START, most=most, lasting=bool(work.endpoint))
-
-
-def _function(work: Map, environ: Mapping[str, str]) -> Endpoint:
-    from headrace.provider.threads import Threads  # noqa: PLC0415 - only for functions
-
-    threads = Threads()
-    account = _account_of(work, environ)
-
-    async def close() -> None:
-        threads.close()
-
-    return Endpoint(("function", ""), "", function_call(work.function, threads), close, account)
-
-
-async def _nothing_to_close() -> None:
-    return None

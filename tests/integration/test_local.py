@@ -21,8 +21,9 @@ from headrace.core.digest import digest_of
 from headrace.core.errors import ContextTooLong, MissingExtra, Rejected, UsageError
 from headrace.provider import local
 from headrace.provider.aio import AioHttp
+from headrace.provider.asking import call_of
+from headrace.provider.chat import Chat
 from headrace.provider.local import ANSWER_TOKENS, LocalServer, pull, weights
-from headrace.provider.openai import openai_call
 
 SOURCE = Path(local.__file__).parents[2]
 SCHEMA = {
@@ -53,7 +54,7 @@ def _request(text: str, *, schema: dict[str, Any] | None = None, **params: Any) 
 async def _ask(base_url: str, *requests: Request) -> list[Reply | BaseException]:
     http = AioHttp()
     try:
-        call = openai_call(http, base_url=base_url, api_key=None, headers={})
+        call = call_of(Chat(), http, base_url=base_url)
         return await asyncio.gather(*map(call, requests), return_exceptions=True)
     finally:
         await http.close()

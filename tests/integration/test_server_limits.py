@@ -18,9 +18,10 @@ from headrace.core.digest import Digest
 from headrace.core.errors import CallError
 from headrace.core.limits import Hints
 from headrace.provider.aio import AioHttp
-from headrace.provider.dialect import DIALECTS
+from headrace.provider.asking import call_of
+from headrace.provider.chat import Chat
+from headrace.provider.manner import MANNERS
 from headrace.provider.notice import Notice
-from headrace.provider.openai import openai_call
 from headrace.provider.simulated import Simulated
 from headrace.sim.command import main
 from headrace.sim.loop import run
@@ -157,14 +158,14 @@ async def learnt_over_http(simulated: Simulated) -> list[Hints | None]:
     server = asyncio.create_task(serve(simulated, announce=address.set_result))
     http = AioHttp()
     try:
-        return await learnt(openai_call(http, base_url=await address, api_key=None, headers={}))
+        return await learnt(call_of(Chat(), http, base_url=await address))
     finally:
         await http.close()
         server.cancel()
         await asyncio.wait([server])
 
 
-@pytest.mark.parametrize("headers", [*DIALECTS, "lying", "openai,retry=2"])
+@pytest.mark.parametrize("headers", [*MANNERS, "lying", "openai,retry=2"])
 def test_http_says_what_is_said_in_process(headers: str) -> None:
     """The same calls over HTTP and in virtual time teach a client the same, but for the moment they were sent at."""
 
@@ -177,7 +178,7 @@ def test_http_says_what_is_said_in_process(headers: str) -> None:
         (told, wait_s), (also_told, also_wait_s) = seen(one), seen(other)
         assert told == also_told
         assert wait_s == (None if also_wait_s is None else pytest.approx(also_wait_s, abs=3))
-    assert [hints is not None for hints in virtual][:2] == [DIALECTS[Notice.parse(headers).name].always] * 2
+    assert [hints is not None for hints in virtual][:2] == [MANNERS[Notice.parse(headers).name].always] * 2
 
 
 def test_outages_and_changes_begin_with_the_first_call() -> None:

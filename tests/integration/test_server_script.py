@@ -23,7 +23,8 @@ from headrace.core.errors import (
     Unreachable,
 )
 from headrace.provider.aio import AioHttp
-from headrace.provider.openai import openai_call
+from headrace.provider.asking import call_of
+from headrace.provider.chat import Chat
 from headrace.provider.simulated import After, Simulated
 from headrace.sim.server import serve
 
@@ -36,7 +37,7 @@ def against(simulated: Simulated, use: Callable[[Call], Any]) -> Any:
         server = asyncio.create_task(serve(simulated, announce=address.set_result))
         http = AioHttp()
         try:
-            return await use(openai_call(http, base_url=await address, api_key=None, headers={}))
+            return await use(call_of(Chat(), http, base_url=await address))
         finally:
             await http.close()
             server.cancel()

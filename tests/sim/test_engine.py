@@ -507,6 +507,7 @@ def test_a_rejected_answer_is_kept_as_evidence_and_not_served() -> None:
 class _Refusing:
     def __init__(self, task: FunctionTask) -> None:
         self.digest, self.request, self.reusable = task.digest, task.request, True
+        self.samples, self.again, self.agreed = task.samples, task.again, task.agreed
 
     def value(self, reply: Reply) -> Any:
         raise AnswerError("does not fit", raw=reply.text)
@@ -550,6 +551,7 @@ class _Stricter:
 
     def __init__(self, task: AskTask) -> None:
         self.digest, self.request, self.reusable = task.digest, task.request, True
+        self.samples, self.again, self.agreed = task.samples, task.again, task.agreed
         self._refused = False
 
     def value(self, reply: Reply) -> Any:

@@ -56,6 +56,7 @@ class Rows:
     """A source of these rows, in batches of `batch`, `gap_s` apart; counts how far it was read."""
 
     arrow_schema = None
+    notices = ()
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """The OpenAI dialect and the meaning of its errors: bytes in, replies and verdicts out."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,11 +11,16 @@ from hypothesis import strategies as st
 from headrace.core.call import Message, Reply, Request
 from headrace.core.digest import digest_of
 from headrace.core.errors import CallError, HeadraceError, Verdict
+from headrace.provider.asking import reply_of
+from headrace.provider.chat import Chat
+from headrace.provider.dialect import Means
 from headrace.provider.hints import hints_of
-from headrace.provider.openai import decode, encode
 from headrace.provider.verdict import error_of
 
 NOW = 1_795_000_000.0
+
+
+decode = partial(reply_of, Chat())
 
 
 def completion(**changes: Any) -> bytes:
@@ -29,7 +35,7 @@ def test_a_body_is_what_the_api_documents() -> None:
         digest_of(1), model="m", messages=(Message("user", "q"),), params={"temperature": 0.5, "seed": 1},
         schema={"type": "object"}, strict=True,
     )  # fmt: skip
-    assert msgspec.json.decode(encode(request)) == {
+    assert msgspec.json.decode(Chat().encode(request, Means.SCHEMA, {})[1]) == {
         "model": "m",
         "messages": [{"role": "user", "content": "q"}],
         "temperature": 0.5,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from headrace.core.errors import LargerThanLimit, Overloaded, QuotaExhausted, Throttled, Transient, UsageError
 from headrace.core.limits import Unit
 from headrace.provider.chance import Fault, Latency
-from headrace.provider.dialect import DIALECTS
 from headrace.provider.door import Door
 from headrace.provider.error_body import go_duration
+from headrace.provider.manner import MANNERS
 from headrace.provider.notice import Answer, Notice, headers
 from headrace.provider.quota import Level, Quota, Refusal
 from headrace.provider.simulated import Simulated
@@ -126,7 +126,7 @@ def test_mistral_and_the_ietf() -> None:
 def test_some_tell_nothing(name: str) -> None:
     """Neither with good answers nor with refusals."""
     assert told(name) == {}
-    assert not DIALECTS[name].always
+    assert not MANNERS[name].always
 
 
 def test_lies() -> None:
@@ -202,7 +202,7 @@ def test_hidden_limits() -> None:
     assert refused("plain", Refusal(Unit.CONCURRENCY, 37, 60, 37))[1] == {"retry-after": "1"}
 
 
-@pytest.mark.parametrize("name", [*DIALECTS, "lying", "openai,retry=none", "azure,retry=0", "groq,remaining=full"])
+@pytest.mark.parametrize("name", [*MANNERS, "lying", "openai,retry=none", "azure,retry=0", "groq,remaining=full"])
 @pytest.mark.parametrize("unit", [Unit.REQUESTS, Unit.TOKENS, Unit.INPUT_TOKENS, Unit.CONCURRENCY, None])
 def test_every_refusal_is_understood(name: str, unit: Unit | None) -> None:
     """Whoever words it, a client takes it for a refusal, does not wait too short where the truth is told, and blames
@@ -228,7 +228,7 @@ def test_every_refusal_is_understood(name: str, unit: Unit | None) -> None:
         assert hints is None or (hints.retry_after_s, hints.blamed, hints.told) == (None, None, ())
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", MANNERS)
 def test_a_call_that_never_fits_is_told_so_by_all(name: str) -> None:
     """No wait is told, and a client knows that this call is larger than the limit."""
     refusal = Refusal(Unit.TOKENS, 8000, 60, 0, 10_098, math.inf)
@@ -238,7 +238,7 @@ def test_a_call_that_never_fits_is_told_so_by_all(name: str) -> None:
     assert type(answer.error(WALL_S)) is LargerThanLimit
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", MANNERS)
 def test_faults_in_all_shapes(name: str) -> None:
     """Overload, credit that is gone, a gateway's page and an error in a 200 are known in every provider's shape."""
     kinds = {
@@ -256,7 +256,7 @@ def test_faults_in_all_shapes(name: str) -> None:
 
 
 @given(
-    st.sampled_from([*DIALECTS, "lying"]),
+    st.sampled_from([*MANNERS, "lying"]),
     st.lists(
         st.builds(
             Level,

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,12 +13,16 @@ from hypothesis import strategies as st
 from headrace.core.call import Reply
 from headrace.core.errors import CallError, Verdict
 from headrace.core.limits import End, Told, Unit
-from headrace.provider.openai import decode
+from headrace.provider.asking import reply_of
+from headrace.provider.chat import Chat
 from headrace.provider.verdict import CALM_S, error_of
 
 NOW = 1_795_341_600.0  # 22 November 2026, 10:00 UTC: 2:00 in California
 R, T, I = Unit.REQUESTS, Unit.TOKENS, Unit.INPUT_TOKENS  # noqa: E741 - as the providers' names
 DAY = 86_400.0
+
+
+decode = partial(reply_of, Chat())
 
 
 def openai(message: str, code: Any = None, kind: str | None = None, **more: Any) -> bytes:

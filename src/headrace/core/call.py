@@ -46,6 +46,8 @@ class Request(msgspec.Struct, frozen=True):
     strict: bool = False
     """Whether that schema is closed, so that a provider can enforce it exactly."""
     item: object = None
+    same: int = 0
+    """So many characters at the start of its last message are the same for every item."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -63,6 +65,8 @@ class Reply(msgspec.Struct, frozen=True):
     """Calls sent for this reply; 0 where the store or an equal item's call gave it."""
     seconds: float = 0.0
     """How long the successful attempt took."""
+    reasoning_tokens: int | None = None
+    """Output tokens the model thought with; a part of `output_tokens`."""
     value: Any = None
     """What the task made of it; not stored with the reply."""
     hints: Hints | None = None

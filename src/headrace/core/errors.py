@@ -14,6 +14,7 @@ HeadraceError
     Unreachable         nothing answers at the address                           back off
     Throttled           429: slow down                                           back off
     Overloaded          503, 529: the provider is overloaded                     back off
+    Unsupported         a way to tell the answer's type that this model lacks    retry, in another way
     Rejected            400 and its kin: this request will never do              fail the item
       ContextTooLong    the prompt is larger than the model's context            fail the item
       Filtered          a content filter stopped the prompt or the answer        fail the item
@@ -133,6 +134,13 @@ class Transient(CallError):
 
 class AttemptTimeout(Transient):
     kind = "timeout"
+
+
+class Unsupported(CallError):
+    """The next attempt tells the answer's type in another way."""
+
+    kind = "unsupported"
+    verdict = Verdict.RETRY
 
 
 class Unreachable(CallError):

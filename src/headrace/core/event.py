@@ -51,6 +51,13 @@ class CallEnded(Event, frozen=True):
     """Whether it may have been paid for although its answer was not used: given up, or overtaken by a backup."""
 
 
+class AskedAgain(Event, frozen=True):
+    """An answer was no value of the type asked for: it was paid for, and the question is asked once more."""
+
+    error: str
+    """The kind of what was wrong with it."""
+
+
 class Gauge(Event, frozen=True):
     """How the endpoint's limits are used at this moment, by all that share it; about once a second."""
 

@@ -51,6 +51,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The stage that ended the item."""
     input_tokens: int | None = None
     output_tokens: int | None = None
+    samples: tuple[Any, ...] = ()
+    """The values of all samples, where the item was asked about more than once."""
+    agreement: float | None = None
+    """How far they agree, from 0 to 1."""
 
     @property
     def ok(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which model answers, and at which address: `openai:gpt-5-nano`, `local`, `sim:`.
+"""Which model answers, and at which address: `openai:gpt-5-nano`, `anthropic:NAME`, `local`, `sim:`.
 
 Reads no environment: keys are looked up where providers are chosen.
 """
@@ -10,7 +10,8 @@ import msgspec
 
 from headrace.core.errors import UsageError
 
-SCHEMES = ("openai", "local", "sim")
+_BUILT_IN = ("local", "sim")
+"""What has no address."""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -27,16 +28,16 @@ class Model(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
-        scheme, _, name = self.spec.partition(":")
-        if scheme not in SCHEMES:
+        scheme, colon, name = self.spec.partition(":")
+        if not scheme or not (colon or scheme in _BUILT_IN):
             raise UsageError(
                 f"Unknown model {self.spec!r}.",
-                hint="Write openai:NAME (any OpenAI-compatible server, with --base-url for its address), "
-                "local (the small model that runs here) or sim: (simulated answers).",
+                hint=f"Write PROVIDER:NAME, for example openai:{self.spec.lstrip(':') or 'gpt-5-nano'}; local (the small "
+                "model that runs here) or sim: (simulated answers).",
             )
-        if scheme == "openai" and not name:
-            raise UsageError("The model openai: has no name.", hint="Write openai:NAME, for example openai:gpt-5-nano.")
-        if scheme != "openai" and (self.base_url or self.headers):
+        if scheme not in _BUILT_IN and not name:
+            raise UsageError(f"The model {scheme}: has no name.", hint="Write for example openai:gpt-5-nano.")
+        if scheme in _BUILT_IN and (self.base_url or self.headers):
             raise UsageError(
                 f"The model {scheme} has no address and takes no headers.",
                 hint="Leave --base-url and --header out, or write openai:NAME for a server of your own.",

@@ -7,6 +7,7 @@ import msgspec
 
 from headrace.core.call import Reply, Request
 from headrace.core.digest import Digest
+from headrace.core.errors import AnswerError
 from headrace.core.item import Item, Outcome
 
 RunStatus = Literal["running", "finished", "stopped", "interrupted"]
@@ -25,12 +26,25 @@ class Task(Protocol):
         """Whether a stored answer may be served again (a user's function needs a name and a version for that)."""
         ...
 
-    def request(self, item: Item) -> Request:
+    @property
+    def samples(self) -> int:
+        """How often each item is asked about."""
+        ...
+
+    def request(self, item: Item, sample: int = 0) -> Request:
         """Raises ItemError where this item cannot be asked about."""
         ...
 
     def value(self, reply: Reply) -> Any:
         """Raises AnswerError where the reply is no value of the type asked for."""
+        ...
+
+    def again(self, request: Request, reply: Reply, error: AnswerError) -> Request | None:
+        """What to ask instead, once, after a reply that was no value; None where asking again would not help."""
+        ...
+
+    def agreed(self, values: Sequence[Any]) -> tuple[int, float]:
+        """Of several samples the one that stands for all, and how far they agree, from 0 to 1."""
         ...
 
 
@@ -62,7 +76,14 @@ class Done(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
-Record = Answered | Rejected | Released | Done
+class Figures(msgspec.Struct, frozen=True):
+    """How a run goes so far: replaces what was written before. Not vital, so it may be lost with the machine's power."""
+
+    run: str
+    data: bytes
+
+
+Record = Answered | Rejected | Released | Done | Figures
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +102,9 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """How often the run was started; an outcome belongs to the last session that saw its item."""
     total: int | None = None
     """Items the source had at the end of the last complete reading."""
+    figures: bytes | None = None
+    """How the last session that made calls went, an engine.snapshot.Snapshot as JSON: of a killed run up to 30 s before
+    its end; None where none was written, and in lists of runs."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -164,12 +188,16 @@ class History(Protocol):
     """What the store remembers of runs, for whoever reads it from outside. Works while a run writes."""
 
     def runs(self) -> list[RunInfo]:
-        """All runs, the last started first."""
+        """All runs, the last started first; without their figures, which may be large."""
+        ...
+
+    def run(self, run: str) -> RunInfo | None:
+        """The run of this id with its figures."""
         ...
 
     def counts(self, run: str) -> Counts: ...
 
-    def scan(self, run: str) -> Iterator[Outcome]:
+    def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
         """The run's outcomes in the order of its source, in bounded memory."""
         ...
 
@@ -194,5 +222,10 @@ class Source(Protocol):
 
     @property
     def total(self) -> int | None: ...
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know of how it was read: sentences, each to be told once."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[list[Item]]: ...

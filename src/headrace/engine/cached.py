@@ -14,10 +14,12 @@ import msgspec
 from headrace.core.call import Call, Reply, Request
 from headrace.core.digest import Digest
 from headrace.core.errors import AnswerError, HeadraceError
-from headrace.core.ports import Answered, Rejected, Released, Store
+from headrace.core.ports import Answered, Record, Rejected, Released, Store
 
 POLL_S = 0.2
 """How often to look whether another process has answered what it claimed: no message crosses between processes."""
+
+Again = Callable[[Request, Reply, AnswerError], Request | None]
 
 
 class _Left(Exception):
@@ -33,10 +35,13 @@ class Cached:
         value: Callable[[Reply], Any],
         pause: Callable[[float], Awaitable[None]],
         *,
+        again: Again | None = None,
         since: float = 0.0,
     ) -> None:
+        """`again` gives the request to make once more after an answer that was no value."""
         self._store = store
         self._value = value
+        self._again = again
         self._pause = pause
         self._since = since
         self._flying: dict[Digest, asyncio.Future[Reply]] = {}
@@ -92,19 +97,37 @@ class Cached:
                 await self._pause(POLL_S)
             elif digest in (accepted := self._accepted({digest: answered})):
                 return accepted[digest]
+        evidence: list[Record] = []
         try:
-            reply = await call(request)
+            answer = await self._accepted_answer(request, call, evidence)
         except BaseException:
-            self._store.post([Released(digest)])
+            self._store.post([*evidence, Released(digest)])
+            raise
+        self._store.post([*evidence, Answered(digest, msgspec.structs.replace(answer, value=None))])
+        return answer
+
+    async def _accepted_answer(self, request: Request, call: Call, evidence: list[Record]) -> Reply:
+        """The first answer, or the second where the task asks again; what is no value goes to `evidence`."""
+        first = await call(request)
+        try:
+            return valued(self._value, first)
+        except HeadraceError as error:
+            evidence.append(_rejected(request, first, error))
+            if not isinstance(error, AnswerError) or self._again is None:
+                raise
+            asked = self._again(request, first, error)
+            if asked is None:
+                raise
+        try:
+            second = _both(first, await call(asked))
+        except HeadraceError as error:
+            error.attempts += first.attempts
             raise
         try:
-            answer = valued(self._value, reply)
+            return valued(self._value, second)
         except HeadraceError as error:
-            reason = error.message if isinstance(error, AnswerError) else error.kind
-            self._store.post([Rejected(digest, reply, reason)])
+            evidence.append(_rejected(request, second, error))
             raise
-        self._store.post([Answered(digest, reply)])
-        return answer
 
     def _accepted(self, found: dict[Digest, Reply]) -> dict[Digest, Reply]:
         """With their values. What the task no longer accepts, because its type has changed, is evidence from now on."""
@@ -115,6 +138,25 @@ class Cached:
             except HeadraceError as error:
                 self._store.post([Rejected(digest, reply, error.message)])
         return accepted
+
+
+def _rejected(request: Request, reply: Reply, error: HeadraceError) -> Record:
+    reason = error.message if isinstance(error, AnswerError) else error.kind
+    return Rejected(request.digest, reply, reason)
+
+
+def _both(first: Reply, second: Reply) -> Reply:
+    """The second answer, with what both took."""
+    return msgspec.structs.replace(
+        second, attempts=first.attempts + second.attempts, input_tokens=_sum(first.input_tokens, second.input_tokens),
+        output_tokens=_sum(first.output_tokens, second.output_tokens),
+        cached_tokens=_sum(first.cached_tokens, second.cached_tokens),
+        reasoning_tokens=_sum(first.reasoning_tokens, second.reasoning_tokens),
+    )  # fmt: skip
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first if second is None else first + second
 
 
 def valued(value: Callable[[Reply], Any], reply: Reply) -> Reply:

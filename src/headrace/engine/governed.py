@@ -159,7 +159,9 @@ class Governed:
         over.end, over.hints = End.OK, reply.hints
         if reply.input_tokens is not None or reply.output_tokens is not None:
             self.estimator.learn(attempt.size, reply.input_tokens, reply.output_tokens)
-            over.cost = self.estimator.charged(ticket.cost, reply.input_tokens, reply.output_tokens)
+            over.cost = self.estimator.charged(
+                ticket.cost, reply.input_tokens, reply.output_tokens, reply.cached_tokens
+            )
         self.watch.answered(attempt, seconds)
         return msgspec.structs.replace(reply, attempts=tries.attempts, seconds=round(seconds, 4), hints=None)
 

@@ -10,19 +10,22 @@ from typing import Any
 
 import msgspec
 
-from headrace.core.call import Call
-from headrace.core.errors import HeadraceError, RunIsLive, Stopped
-from headrace.core.event import Event, RunEnded, RunStarted, SourceRead, Stopping
+from headrace.core.call import Call, Reply, Request
+from headrace.core.errors import AnswerError, HeadraceError, RunIsLive, Stopped
+from headrace.core.event import AskedAgain, Event, Gauge, RunEnded, RunStarted, SourceRead, Stopping
 from headrace.core.item import Outcome
 from headrace.core.limits import Unit
-from headrace.core.ports import RunInfo, Source, Store, Task
+from headrace.core.ports import Figures, RunInfo, Source, Store, Task
 from headrace.engine.backup import BackUp
 from headrace.engine.cached import Cached
 from headrace.engine.governed import Governed
 from headrace.engine.governor import Account, Governor, Lane, governor_of
 from headrace.engine.lender import Lender
 from headrace.engine.reasons import Reasons
+from headrace.engine.snapshot import figures_of
 from headrace.engine.stage import Stage
+from headrace.engine.tally import Tally
+from headrace.engine.warm import Warm
 from headrace.engine.watch import Watch
 from headrace.flow.backup import Backups
 from headrace.flow.estimate import Charge, Estimator
@@ -32,6 +35,7 @@ from headrace.flow.timeout import CallTimeout
 
 INTERRUPTED = "interrupted"
 _READ_AHEAD = 256
+_KEEP_FIGURES_S = 30.0
 _LIVE_S, _LIVE_POLL_S = 1.0, 0.05
 """How long, and how often, to look whether a run that is live ends."""
 
@@ -58,6 +62,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry_failed: bool = True
     keyed: bool = False
     """Whether keys come from a column, so that they may repeat."""
+    warm: bool = False
+    """Whether the first call goes alone, because the provider's prompt cache has nothing before its answer."""
     seed: int | None = None
 
 
@@ -75,6 +81,8 @@ class Runner:
         emit: Callable[[Event], None],
     ) -> None:
         self.info = info
+        self.tally = Tally()
+        """The first to hear of each event."""
         self.error: HeadraceError | None = None
         """What ended the run before its source was exhausted, where that was an error."""
         self._task, self._call, self._source, self._store, self._settings = task, call, source, store, settings
@@ -88,6 +96,7 @@ class Runner:
         self._governor: Governor | None = None
         self._back_up: BackUp | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._keep_figures_at_s = 0.0
         self._beside: list[asyncio.Task[None]] = []
         """What goes on beside the stage and ends with it."""
         self._lane = Lane(
@@ -198,7 +207,7 @@ class Runner:
         cached = None
         if self._task.reusable:
             since = self.info.started_at if settings.fresh else 0.0
-            cached = Cached(self._store, self._task.value, self._lane.pause, since=since)
+            cached = Cached(self._store, self._task.value, self._lane.pause, again=self._again, since=since)
         backups = Backups(settings.backup_share)
         governed = Governed(
             governor, self._lane, retry=settings.retry, late=cached.keep if cached else None,
@@ -208,6 +217,8 @@ class Runner:
         if settings.backup_share:
             self._back_up = BackUp(governed, self._call, backups)
         call = governed.govern(self._call)
+        if settings.warm:
+            call = Warm().warm(call)
         return Stage(
             self._task, cached.cache(call) if cached else call, store=self._store, run=self.info.id,
             session=self.info.session, places=lambda: governor.limit * 2 + _READ_AHEAD, emit=self._emit,
@@ -215,11 +226,19 @@ class Runner:
             ordered=settings.ordered,
         )  # fmt: skip
 
+    def _again(self, request: Request, reply: Reply, error: AnswerError) -> Request | None:
+        asked = self._task.again(request, reply, error)
+        if asked is not None:
+            self._emit(AskedAgain(_now(), error.kind))
+        return asked
+
     def _emit(self, event: Event) -> None:
         if isinstance(event, SourceRead) and self._back_up is not None:
             self._go_beside(self._back_up.run())
         error = self._reasons.add(event)
         self._tell(event)
+        if isinstance(event, Gauge):
+            self._keep_figures(event.at_s)
         if error is not None:
             self._fatal(error)
 
@@ -227,6 +246,10 @@ class Runner:
         return self._governor is not None and not self._governor.gate.breaker.is_closed
 
     def _tell(self, event: Event) -> None:
+        self.tally.add(event)
+        self._call_back(event)
+
+    def _call_back(self, event: Event) -> None:
         try:
             self._callback(event)
         except Exception as raised:  # noqa: BLE001 - raised again, to the caller whose it is
@@ -267,12 +290,32 @@ class Runner:
         if done:
             self.error = None  # whatever it was, it cost no item
         status = "finished" if done else "interrupted" if self._stop_reason == INTERRUPTED else "stopped"
+        ended = RunEnded(_now(), status, "" if done else self._stop_reason)
+        self.tally.add(ended)
         self.info = msgspec.structs.replace(
-            self.info, status=status, reason="" if done else self._stop_reason, ended_at=time.time(),
+            self.info, status=status, reason=ended.reason, ended_at=time.time(), figures=self._figures(),
             total=stage.read if stage is not None and stage.exhausted else self.info.total,
         )  # fmt: skip
         await self._store.close_run(self.info)
-        self._tell(RunEnded(_now(), self.info.status, self.info.reason))
+        self._call_back(ended)
+
+    def _figures(self) -> bytes | None:
+        """Of this session; None, which leaves those of an earlier one, where this one needed no call."""
+        snapshot = self.tally.snapshot(_now())
+        if not snapshot.calls and self.info.session > 1:
+            return None
+        return figures_of(
+            msgspec.structs.replace(snapshot, session=self.info.session, started_at=self.info.started_at)
+        )
+
+    def _keep_figures(self, now_s: float) -> None:
+        """Now and then, so that a run that is killed has some."""
+        if now_s < self._keep_figures_at_s:
+            return
+        self._keep_figures_at_s = now_s + _KEEP_FIGURES_S
+        figures = self._figures()
+        if figures is not None:
+            self._store.post([Figures(self.info.id, figures)])
 
     def _started(self) -> RunStarted:
         info, source = self.info, self._source

@@ -1,12 +1,17 @@
-"""A run at one moment, as values: what the tally says of it and what displays and reports show.
+"""A run at one moment, as values: what the tally says of it, what displays and reports show, and what is kept of it.
 
-Knows no events and adds nothing up.
+Knows no events.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
+
+FIGURES_MAX_BYTES = 200_000
+_FAILURES_MAX = 20
+_SENTENCE_MAX = 300
+_WORD_MAX = 80
 
 State = Literal["starting", "running", "stopping", "ended"]
 
@@ -89,6 +94,8 @@ class Stretch(msgspec.Struct, frozen=True):
     """Mean of how many were allowed."""
     waited_s: Mapping[str, float]
     """Seconds of it that the head of the line waited, by cause."""
+    errors: Mapping[str, int] = {}
+    """Calls that failed in it, by HTTP status, by kind where there was none."""
 
     @property
     def rate(self) -> float:
@@ -107,6 +114,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """How it ended: finished, stopped or interrupted."""
     reason: str = ""
     """Why it stops or stopped."""
+    session: int = 0
+    """Which of the run's sessions these figures are of; 0 where that was not noted."""
+    started_at: float = 0.0
+    """When that session began, in seconds since 1970."""
     seconds: float = 0.0
     concurrency: int = 0
     total: int | None = None
@@ -172,3 +183,71 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             name = each.kind if each.status is None else str(each.status)
             counts[name] = counts.get(name, 0) + each.count
         return counts
+
+
+def figures_of(snapshot: Snapshot) -> bytes:
+    """The snapshot as JSON, to be kept with its run: at most `FIGURES_MAX_BYTES`, without what only matters at the moment.
+
+    What failed is kept by kind alone: the items themselves are in the store.
+    """
+    kept = msgspec.structs.replace(
+        snapshot,
+        hold=None,
+        eta_s=None,
+        failures=tuple(
+            FailureGroup(group.kind[:_WORD_MAX], group.count, group.message[:_SENTENCE_MAX], "", ())
+            for group in snapshot.failures[:_FAILURES_MAX]
+        ),
+    )
+    data = msgspec.json.encode(kept)
+    while len(data) > FIGURES_MAX_BYTES and (kept.history or kept.changes or kept.failures):
+        kept = msgspec.structs.replace(
+            kept,
+            history=tuple(thinned(kept.history)) if len(kept.history) > 1 else (),
+            changes=kept.changes[-(len(kept.changes) // 2) :] if len(kept.changes) > 1 else (),
+            failures=kept.failures[: len(kept.failures) // 2],
+        )
+        data = msgspec.json.encode(kept)
+    return data
+
+
+def snapshot_of(figures: bytes | None) -> Snapshot | None:
+    """What was kept; None where nothing was, or a later headrace kept what this one cannot read."""
+    if not figures:
+        return None
+    try:
+        return _snapshot.decode(figures)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def thinned(history: Sequence[Stretch]) -> list[Stretch]:
+    """Half as many stretches, each two as one; an odd last one stays."""
+    pairs = zip(history[::2], history[1::2], strict=False)
+    return [*(joined(first, second) for first, second in pairs), *history[len(history) & ~1 :]]
+
+
+def joined(first: Stretch, second: Stretch) -> Stretch:
+    """Two neighbours as one: sums of what is counted, means over time of the rest."""
+    return Stretch(
+        first.from_s,
+        second.to_s,
+        first.done + second.done,
+        _mean(first, second, first.in_flight, second.in_flight),
+        _mean(first, second, first.limit, second.limit)
+        if first.limit is not None and second.limit is not None
+        else second.limit,
+        {
+            cause: first.waited_s.get(cause, 0.0) + second.waited_s.get(cause, 0.0)
+            for cause in {**first.waited_s, **second.waited_s}
+        },
+        {name: first.errors.get(name, 0) + second.errors.get(name, 0) for name in {**first.errors, **second.errors}},
+    )
+
+
+def _mean(first: Stretch, second: Stretch, a: float, b: float) -> float:
+    long_s, short_s = first.to_s - first.from_s, second.to_s - second.from_s
+    return (a * long_s + b * short_s) / (long_s + short_s) if long_s + short_s > 0 else b
+
+
+_snapshot = msgspec.json.Decoder(Snapshot)

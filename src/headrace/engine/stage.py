@@ -9,13 +9,14 @@ Enters batches of items, leaves batches of outcomes that are already durable. Ru
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from headrace.core.call import Call, Reply, Request
+from headrace.core.digest import Digest
 from headrace.core.errors import HeadraceError, InputError, OutputError, RepeatedKey, StoreError, Verdict
 from headrace.core.event import Event, ItemsRead, Settled, SourceRead
 from headrace.core.item import Failure, Item, Outcome, failure_of
@@ -143,31 +144,37 @@ class Stage:
         if self._order is not None:
             await self._order.room_for(items[0].position)
         items, outcomes = await self._sorted_out(items)
-        asked: list[tuple[Item, Request]] = []
+        asked: list[tuple[Item, list[Request]]] = []
         for item in items:
             try:
-                asked.append((item, self._task.request(item)))
+                asked.append((item, [self._task.request(item, sample) for sample in range(self._task.samples)]))
             except HeadraceError as error:
                 if error.verdict is Verdict.STOP_RUN:
                     raise
                 outcomes.append(self._failed(item, error))
-        requests = [request for _, request in asked]
+        requests = [request for _, samples in asked for request in samples]
         known = await self._cached.known_or_claimed(requests) if self._cached and asked else {}
-        outcomes += [self._ended(item, known[request.digest]) for item, request in asked if request.digest in known]
+        unknown: list[tuple[Item, list[Request]]] = []
+        for item, samples in asked:
+            replies = [known[request.digest] for request in samples if request.digest in known]
+            if len(replies) == len(samples):
+                outcomes.append(self._ended(item, replies))
+            else:
+                unknown.append((item, samples))
         if outcomes:
             await self._batches.acquire()
             self._begin(self._hand_on(outcomes))
-        for item, request in asked:
-            if request.digest not in known and not await self._asked(item, request):
+        for item, samples in unknown:
+            if not await self._asked(item, samples, known):
                 return
 
-    async def _asked(self, item: Item, request: Request) -> bool:
-        """Begin the item's call once there is a place for it; False where the run stops first."""
+    async def _asked(self, item: Item, samples: list[Request], known: Mapping[Digest, Reply]) -> bool:
+        """Begin the item's calls once there is a place for it; False where the run stops first."""
         await self._places.acquire()
         if self._stopping:
             self._places.release()
             return False
-        self._begin(self._ask(item, request))
+        self._begin(self._ask(item, samples, known))
         return True
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -206,14 +213,15 @@ class Stage:
                 continue
             self._open_keys.add(item.key)
             if self._keep_failures and before is not None and before.error is not None:
-                outcomes.append(msgspec.structs.replace(before, position=item.position, cached=True))
+                kept = msgspec.structs.replace(before, position=item.position, item=item.data, cached=True)
+                outcomes.append(kept)
             else:
                 rest.append(item)
         return rest, outcomes
 
-    async def _ask(self, item: Item, request: Request) -> None:
+    async def _ask(self, item: Item, samples: list[Request], known: Mapping[Digest, Reply]) -> None:
         try:
-            outcome = await self._answer(item, request)
+            outcome = await self._answer(item, samples, known)
             if outcome is not None:
                 await self._out.put(await self._settle([outcome]))
         except (StoreError, OutputError) as error:
@@ -223,18 +231,25 @@ class Stage:
         finally:
             self._places.release()
 
-    async def _answer(self, item: Item, request: Request) -> Outcome | None:
-        """The item's outcome, or None where it stays pending."""
-        try:
-            reply = await self._call(request)
-            if self._cached is None:
-                reply = valued(self._task.value, reply)
-            return self._ended(item, reply)
-        except HeadraceError as error:
+    async def _answer(self, item: Item, samples: list[Request], known: Mapping[Digest, Reply]) -> Outcome | None:
+        """The item's outcome, or None where it stays pending. Of several samples those that were answered count."""
+        calls = [self._reply(request, known) for request in samples]
+        made = [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
+        replies = [reply for reply in made if isinstance(reply, Reply)]
+        errors = [error for error in made if isinstance(error, HeadraceError)]
+        for error in errors:
             if error.verdict is Verdict.STOP_RUN:
                 self._fatal(error)
+            if error.verdict in (Verdict.STOP_RUN, Verdict.LEAVE_PENDING):
                 return None
-            return None if error.verdict is Verdict.LEAVE_PENDING else self._failed(item, error)
+        return self._ended(item, replies) if replies else self._failed(item, errors[0])
+
+    async def _reply(self, request: Request, known: Mapping[Digest, Reply]) -> Reply | HeadraceError:
+        try:
+            reply = known.get(request.digest) or await self._call(request)
+            return reply if self._cached is not None else valued(self._task.value, reply)
+        except HeadraceError as error:
+            return error
 
     @staticmethod
     def _cancelled() -> bool:
@@ -242,11 +257,27 @@ class Stage:
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
 
-    def _ended(self, item: Item, reply: Reply) -> Outcome:
+    def _ended(self, item: Item, replies: list[Reply]) -> Outcome:
+        reply = replies[0]
+        if self._task.samples > 1:
+            return self._sampled(item, replies)
         return Outcome(
             key=item.key, position=item.position, item=item.data, value=reply.value, attempts=reply.attempts,
             seconds=reply.seconds, cached=reply.cached, stage=self._name, input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
+        )  # fmt: skip
+
+    def _sampled(self, item: Item, replies: list[Reply]) -> Outcome:
+        """With what all samples took; they were asked at the same time."""
+        values = tuple([reply.value for reply in replies])
+        best, agreement = self._task.agreed(values)
+        return Outcome(
+            key=item.key, position=item.position, item=item.data, value=values[best],
+            attempts=sum(reply.attempts for reply in replies), seconds=max(reply.seconds for reply in replies),
+            cached=all(reply.cached for reply in replies), stage=self._name,
+            input_tokens=sum(reply.input_tokens or 0 for reply in replies),
+            output_tokens=sum(reply.output_tokens or 0 for reply in replies),
+            samples=values, agreement=agreement,
         )  # fmt: skip
 
     def _failed(self, item: Item, error: HeadraceError) -> Outcome:

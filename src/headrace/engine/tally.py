@@ -129,6 +129,7 @@ class Tally:
             self._seconds.add(event.seconds)
 
     def _on_error(self, event: CallEnded) -> None:
+        self._usage.error(event.error, event.status)
         try:
             self._call_errors[event.error, event.status] += 1
         except KeyError:

@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.core.event import Gauge, LimitChanged
 from headrace.core.limits import Use
-from headrace.engine.snapshot import LimitChange, LimitUse, Snapshot, Stretch
+from headrace.engine.snapshot import LimitChange, LimitUse, Snapshot, Stretch, joined, thinned
 
 STRETCHES_MAX = 300
 """Even: they are joined two by two."""
@@ -23,6 +23,7 @@ _RECENT = 6
 _LIMITS_MAX = 50
 _CAUSES_MAX = 20
 _TEXT_MAX = 500
+_NAME_MAX = 60
 _OTHER = "other"
 
 
@@ -53,6 +54,8 @@ class Usage:
         self._limits: dict[tuple[str, float], _Limit] = {}
         self._changes: deque[LimitChange] = deque(maxlen=CHANGES_MAX)
         self._others = 0
+        self._errors: dict[str, int] = {}
+        """Calls that failed since the last gauge."""
         self._causes: set[str] = set()
         self._waited_s: Mapping[str, float] = {}
         self._history = History()
@@ -78,8 +81,16 @@ class Usage:
         self._others = max(0, round(held) - event.in_flight)
         self._waited_s = self._bounded(event.waited_s)
         allowed = _known(at_once.allowed) if at_once is not None else None
-        self._history.add(after_s, done, held, allowed, self._waited_s)
+        self._history.add(after_s, done, held, allowed, self._waited_s, self._errors)
+        self._errors = {}
         self._recent.append(event)
+
+    def error(self, kind: str, status: int | None) -> None:
+        """A call failed."""
+        name = kind if status is None else str(status)
+        known = name in self._errors or len(self._errors) < _CAUSES_MAX
+        name = name[:_NAME_MAX] if known else _OTHER
+        self._errors[name] = self._errors.get(name, 0) + 1
 
     def change(self, event: LimitChanged) -> None:
         self._changes.append(
@@ -90,7 +101,8 @@ class Usage:
 
     def end(self, at_s: float, done: int) -> None:
         """The run is over: what came since the last gauge is put to the last stretch."""
-        self._history.finish(self._after_s(at_s), done)
+        self._history.finish(self._after_s(at_s), done, self._errors)
+        self._errors = {}
 
     def _after_s(self, at_s: float) -> float:
         return 0.0 if self._start_s is None else at_s - self._start_s
@@ -121,7 +133,7 @@ class Usage:
         found: dict[str, float] = {}
         for cause, seconds in waited_s.items():
             known = cause in self._causes or len(self._causes) < _CAUSES_MAX
-            name = cause if known and len(cause) <= _TEXT_MAX else _OTHER
+            name = cause if known and len(cause) <= _NAME_MAX else _OTHER
             self._causes.add(name)
             found[name] = found.get(name, 0.0) + seconds
         return found
@@ -167,26 +179,37 @@ class History:
         self._waited_s: Mapping[str, float] = {}
 
     def add(
-        self, after_s: float, done: int, in_flight: float, limit: float | None, waited_s: Mapping[str, float]
+        self,
+        after_s: float,
+        done: int,
+        in_flight: float,
+        limit: float | None,
+        waited_s: Mapping[str, float],
+        errors: Mapping[str, int] = {},
     ) -> None:
-        """What is true `after_s` into the run; `done` and `waited_s` are sums since it began."""
+        """What is true `after_s` into the run; `done` and `waited_s` are sums since it began, `errors` are new ones."""
         from_s = self._open.to_s if self._open else self._closed[-1].to_s if self._closed else 0.0
         late = {cause: s - self._waited_s.get(cause, 0.0) for cause, s in waited_s.items()}
         late = {cause: s for cause, s in late.items() if s > 0}
-        new = Stretch(from_s, max(from_s, after_s), max(0, done - self._done), in_flight, limit, late)
+        new = Stretch(from_s, max(from_s, after_s), max(0, done - self._done), in_flight, limit, late, errors)
         self._done, self._waited_s = done, waited_s
         self._open = new if self._open is None else joined(self._open, new)
         if self._open.to_s - self._open.from_s >= 0.9 * self._step_s:  # gauges are not exact to the millisecond
             self._close(self._open)
 
-    def finish(self, after_s: float, done: int) -> None:
+    def finish(self, after_s: float, done: int, errors: Mapping[str, int] = {}) -> None:
         last = self._open or (self._closed[-1] if self._closed else None)
         if last is None:
             return
         if self._open is None:
             self._closed.pop()
-        rest = msgspec.structs.replace(last, from_s=last.to_s, to_s=max(last.to_s, after_s), done=0, waited_s={})
-        self._open = joined(last, msgspec.structs.replace(rest, done=max(0, done - self._done)))
+        self._open = joined(
+            last,
+            msgspec.structs.replace(
+                last, from_s=last.to_s, to_s=max(last.to_s, after_s), done=max(0, done - self._done), waited_s={},
+                errors=errors,
+            ),
+        )  # fmt: skip
         self._done = done
         if self._closed and self._open.to_s - self._open.from_s < self._step_s / 2:  # its rate would be chance
             self._open = joined(self._closed.pop(), self._open)
@@ -198,30 +221,8 @@ class History:
         self._closed.append(stretch)
         self._open = None
         if len(self._closed) >= STRETCHES_MAX:
-            self._closed = [joined(*two) for two in zip(self._closed[::2], self._closed[1::2], strict=True)]
+            self._closed = thinned(self._closed)
             self._step_s *= 2
-
-
-def joined(first: Stretch, second: Stretch) -> Stretch:
-    """Two neighbours as one: sums of what is counted, means over time of the rest."""
-    return Stretch(
-        first.from_s,
-        second.to_s,
-        first.done + second.done,
-        _mean(first, second, first.in_flight, second.in_flight),
-        _mean(first, second, first.limit, second.limit)
-        if first.limit is not None and second.limit is not None
-        else second.limit,
-        {
-            cause: first.waited_s.get(cause, 0.0) + second.waited_s.get(cause, 0.0)
-            for cause in {**first.waited_s, **second.waited_s}
-        },
-    )
-
-
-def _mean(first: Stretch, second: Stretch, a: float, b: float) -> float:
-    long_s, short_s = first.to_s - first.from_s, second.to_s - second.from_s
-    return (a * long_s + b * short_s) / (long_s + short_s) if long_s + short_s > 0 else b
 
 
 def _pace(use: Use, after_s: float) -> float | None:

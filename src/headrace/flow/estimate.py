@@ -41,7 +41,7 @@ CORRECTION = 0.3
 """How much of what one refusal shows is believed."""
 MOST_TOKENS = 1e9
 """No reply took more; what says so is wrong."""
-_MAXIMUM_OUTPUT = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_MAXIMUM_OUTPUT = ("max_completion_tokens", "max_output_tokens", "max_tokens", "maxOutputTokens")
 
 
 class Size(msgspec.Struct, frozen=True, gc=False):
@@ -91,6 +91,8 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     """
 
     at: Literal["admission", "usage"] = "admission"
+    cached_free: bool = False
+    """Whether tokens in that were cached are not charged (Anthropic, Groq)."""
 
     def reserved(self, input_tokens: float, output_tokens: float, max_output: int | None) -> Cost:
         """What to hold before the call."""
@@ -99,9 +101,13 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
             tokens = max(tokens, max_output)
         return Cost(tokens, input_tokens, output_tokens)
 
-    def charged(self, reserved: Cost, input_tokens: int | None, output_tokens: int | None) -> Cost:
+    def charged(
+        self, reserved: Cost, input_tokens: int | None, output_tokens: int | None, cached_tokens: int | None = None
+    ) -> Cost:
         """What it came to. What a reply does not tell, or cannot mean, is taken to be what was reserved."""
         into = _sound(input_tokens, reserved.input_tokens)
+        if self.cached_free:
+            into -= min(into, _sound(cached_tokens, 0.0))
         out = _sound(output_tokens, reserved.output_tokens)
         if self.at == "usage":
             return Cost(into + out, into, out, reserved.least)
@@ -146,9 +152,11 @@ class Estimator:
             ratio = min(max(tokens / reserved.tokens, 0.5), 2.0)
             self._scale *= 1.0 + CORRECTION * (ratio - 1.0)
 
-    def charged(self, reserved: Cost, input_tokens: int | None, output_tokens: int | None) -> Cost:
+    def charged(
+        self, reserved: Cost, input_tokens: int | None, output_tokens: int | None, cached_tokens: int | None = None
+    ) -> Cost:
         """What to settle for a call that was answered."""
-        return self.charge.charged(reserved, input_tokens, output_tokens)
+        return self.charge.charged(reserved, input_tokens, output_tokens, cached_tokens)
 
     def learn(self, size: Size, input_tokens: int | None, output_tokens: int | None) -> None:
         """A call was answered and said what it took."""

@@ -1,244 +1,137 @@
-"""How each provider tells of its limits: their levels come in, header lines go out; and which body its refusals have.
+"""The port to a provider's API: a request becomes a path and a body, an answer's bytes become a reply. Pure.
 
-Sources: the providers' pages on rate limits and errors, and answers seen in the field; the forms differ in the names,
-in how a reset is written (Go durations, bare seconds, RFC 3339, epoch milliseconds) and in where a wait is told.
+With what all dialects share: how an answer that is none is told apart, and how a picture is put.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from time import gmtime, strftime
+import time
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, Protocol
 
 import msgspec
 
-from headrace.core.limits import Unit
-from headrace.provider import error_body
-from headrace.provider.error_body import DAY_S, HOUR_S, Body, Shape, by_minute, decimal, go_duration
-from headrace.provider.quota import MINUTE_S, Level
+from headrace.core.call import Image, Message, Reply, Request
+from headrace.core.errors import CallError, Transient
+from headrace.provider.verdict import error_of
 
-Shown = Callable[[Sequence[Level]], list[Level]]
-Lines = Callable[[Sequence[Level], float], str]
+PASSING = "Run again: it may have been a passing fault."
+_MOST_TOKENS = 2**53
+_STATUS = {"overloaded_error": 529, "rate_limit_error": 429, "authentication_error": 401, "invalid_request_error": 400}
 
-
-def _nothing(_levels: Sequence[Level]) -> list[Level]:
-    return []
+encoder = msgspec.json.Encoder()
 
 
-def _no_lines(_levels: Sequence[Level], _wall_s: float) -> str:
-    return ""
+class Means(Enum):
+    """How a provider is made to answer in a type, the best first."""
+
+    SCHEMA = "schema"
+    """The provider keeps to the schema."""
+    TOOL = "tool"
+    """The model must call a tool whose arguments are the schema."""
+    OBJECT = "object"
+    """The provider keeps to JSON, and the prompt tells the schema."""
+    PROMPT = "prompt"
+    """The prompt tells the schema."""
 
 
-class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider's way to tell."""
-
-    body: Body
-    """Of a refusal, with the model's name and the seconds to wait."""
-    shape: Shape = error_body.openai_shape
-    """Of any error: status, type, param, code and message."""
-    shown: Shown = _nothing
-    """The levels that it tells of, as it tells them."""
-    lines: Lines = _no_lines
-    """Those as header lines; the second argument is seconds since 1970."""
-    wait_lines: Callable[[float], str] | None = None
-    """Seconds to wait as header lines."""
-    always: bool = True
-    """Whether good answers have those lines as well."""
-    quota: tuple[int, str, str] | None = (429, "insufficient_quota", "insufficient_quota")
-    """Status, type and code where the credit is gone; None: it is told as a limit of nothing."""
-    too_large: int = 429
-    """The status of a call that alone is more than a limit."""
+Pictures = Mapping[Image, str]
+"""The content of each picture that is a file here, in base64."""
 
 
-def _by_minute(level: Level) -> Level:
-    if level.window_s == MINUTE_S or level.window_s >= HOUR_S:
-        return level
-    return msgspec.structs.replace(level, limit=by_minute(level.limit, level.window_s), window_s=MINUTE_S)
+class Dialect(Protocol):
+    """One provider's API."""
+
+    def encode(self, request: Request, means: Means, pictures: Pictures) -> tuple[str, bytes]:
+        """The path below the base URL, and the body to post there. `means` is how the request's schema is told."""
+        ...
+
+    def decode(self, headers: Mapping[str, str], body: bytes) -> Reply:
+        """The reply in an answer of status 200, without its hints; raises the CallError behind any other body."""
+        ...
 
 
-def _first_of(*units: Unit) -> Shown:
-    """The first limit of each unit, as so much a minute."""
-
-    def shown(levels: Sequence[Level]) -> list[Level]:
-        found: dict[Unit, Level] = {}
-        for level in levels:
-            if level.unit in units:
-                found.setdefault(level.unit, level)
-        return [_by_minute(level) for level in found.values()]
-
-    return shown
+def tells_in_prompt(means: Means) -> bool:
+    return means in (Means.OBJECT, Means.PROMPT)
 
 
-# Header lines.
+def instructed(request: Request) -> tuple[Message, ...]:
+    """The messages with the schema told in the first of them, so that what is the same for all items stays in front."""
+    told = (
+        "Answer with one JSON object that satisfies this JSON schema, and with nothing else:\n"
+        f"{encoder.encode(request.schema).decode()}"
+    )
+    messages = request.messages
+    if messages and messages[0].role == "system":
+        return (Message("system", f"{messages[0].content}\n\n{told}"), *messages[1:])
+    return (Message("system", told), *messages)
 
 
-def _openai_lines(levels: Sequence[Level], _wall_s: float) -> str:
-    said = ""
-    for level in levels:
-        name = level.unit.value
-        said += (
-            f"x-ratelimit-limit-{name}: {int(level.limit)}\r\nx-ratelimit-remaining-{name}: {int(level.remaining)}\r\n"
-            f"x-ratelimit-reset-{name}: {go_duration(level.reset_s)}\r\n"
-        )
-    return said
+def system_of(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
+    """What the system says, and the rest: for dialects that keep them apart."""
+    system = "\n\n".join([message.content for message in messages if message.role == "system"])
+    return system, [message for message in messages if message.role != "system"]
 
 
-def _azure_lines(levels: Sequence[Level], _wall_s: float) -> str:
-    said = ""
-    for level in levels:
-        name = level.unit.value
-        said += (
-            f"x-ratelimit-limit-{name}: {int(level.limit)}\r\nx-ratelimit-remaining-{name}: {int(level.remaining)}\r\n"
-            f"x-ratelimit-reset-{name}: {math.ceil(level.reset_s)}\r\n"
-            f"x-ratelimit-renewalperiod-{name}: {level.window_s:g}\r\n"
-        )
-    return said
+def inline(image: Image, pictures: Pictures) -> tuple[str, str] | None:
+    """Media type and base64 of a picture that is sent whole; None for one that the provider reads by its address."""
+    if image in pictures:
+        return image.media_type, pictures[image]
+    kind, found, data = image.source.removeprefix("data:").partition(";base64,")
+    return (kind, data) if found and image.source.startswith("data:") else None
 
 
-@lru_cache(maxsize=256)
-def _rfc_3339(wall_s: int) -> str:
-    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(wall_s))
+# Reading answers leniently: what was paid for is not lost over how it is told.
 
 
-def _anthropic_lines(levels: Sequence[Level], wall_s: float) -> str:
-    lines = []
-    for level in levels:
-        name = f"anthropic-ratelimit-{level.unit.value.replace(' ', '-')}"
-        reset = _rfc_3339(math.ceil(wall_s + level.reset_s))
-        lines.append(
-            f"{name}-limit: {level.limit:.0f}\r\n{name}-remaining: {level.remaining:.0f}\r\n{name}-reset: {reset}\r\n"
-        )
-    return "".join(lines)
+def entry(mapping: Any, name: str) -> Any:
+    return mapping.get(name) if isinstance(mapping, dict) else None
 
 
-def _mistral_lines(levels: Sequence[Level], _wall_s: float) -> str:
-    return "".join(
-        [
-            f"x-ratelimit-limit-{name}-minute: {level.limit:.0f}\r\n"
-            f"x-ratelimit-remaining-{name}-minute: {int(level.remaining)}\r\n"
-            for level in levels
-            for name in ["req" if level.unit is Unit.REQUESTS else "tokens"]
-        ]
+def count(mapping: Any, name: str) -> int | None:
+    found = entry(mapping, name)
+    return int(found) if isinstance(found, int | float) and 0 <= found < _MOST_TOKENS else None
+
+
+def total(*counts: int | None) -> int | None:
+    """Of those that are told; None where none is."""
+    told = [each for each in counts if each is not None]
+    return sum(told) if told else None
+
+
+def text_of(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def no_answer(headers: Mapping[str, str], body: bytes, what: str) -> CallError:
+    """The error behind a 200 that is no `what`."""
+    return hidden(headers, body) or Transient(
+        f"The provider answered 200 with a body that is no {what}.",
+        hint="Check that the base URL is the provider's own, up to and including its version.",
     )
 
 
-def _openrouter_lines(levels: Sequence[Level], wall_s: float) -> str:
-    return "".join(
-        [
-            f"X-RateLimit-Limit: {level.limit:.0f}\r\nX-RateLimit-Remaining: {int(level.remaining)}\r\n"
-            f"X-RateLimit-Reset: {math.ceil((wall_s + level.reset_s) * 1000)}\r\n"
-            for level in levels
-        ]
-    )
+def hidden(headers: Mapping[str, str], body: bytes) -> CallError | None:
+    """Some providers and gateways hide an error in a 200: then it is that error."""
+    try:
+        data: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if isinstance(data, list) and data:
+        data = data[0]
+    error = entry(data, "error") or (data if "error" in (entry(data, "object"), entry(data, "type")) else None)
+    return error_of(status_of(error), lower(headers), body, time.time()) if error else None
 
 
-def _ietf_lines(levels: Sequence[Level], _wall_s: float) -> str:
-    return "".join(
-        [
-            f'RateLimit-Policy: "default";q={level.limit:.0f};w={level.window_s:g}\r\n'
-            f'RateLimit: "default";r={int(level.remaining)};t={math.ceil(level.reset_s)}\r\n'
-            for level in levels
-        ]
-    )
+def status_of(error: Any) -> int:
+    """The HTTP status that a hidden error stands for."""
+    code = entry(error, "code")
+    if isinstance(code, str) and len(code) == 3 and code.isdecimal():
+        code = int(code)
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    kind = entry(error, "type")
+    return _STATUS.get(kind, 500) if isinstance(kind, str) else 500
 
 
-def _anthropic_shown(levels: Sequence[Level]) -> list[Level]:
-    """Tokens are told to the nearest thousand."""
-    return [
-        level
-        if level.unit is Unit.REQUESTS
-        else msgspec.structs.replace(level, remaining=float(round(level.remaining, -3)))
-        for level in _first_of(Unit.REQUESTS, Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)(levels)
-    ]
-
-
-def _azure_shown(levels: Sequence[Level]) -> list[Level]:
-    """Told for a minute and watched over its renewal period, which is told as well."""
-    first = [next((level for level in levels if level.unit is unit), None) for unit in (Unit.REQUESTS, Unit.TOKENS)]
-    return [
-        msgspec.structs.replace(level, limit=by_minute(level.limit, min(level.window_s, MINUTE_S)))
-        for level in first
-        if level is not None
-    ]
-
-
-def _groq_shown(levels: Sequence[Level]) -> list[Level]:
-    """Of requests it tells those of a day, of tokens those of a minute, and of nothing else."""
-    days = [level for level in levels if level.unit is Unit.REQUESTS and level.window_s >= DAY_S]
-    minutes = [_by_minute(level) for level in levels if level.unit is Unit.TOKENS and level.window_s < HOUR_S]
-    return days[:1] + minutes[:1]
-
-
-def _requests(levels: Sequence[Level]) -> list[Level]:
-    return [level for level in levels if level.unit is Unit.REQUESTS][:1]
-
-
-# What is told of a wait.
-
-
-def _whole(wait_s: float) -> str:
-    return f"retry-after: {math.ceil(wait_s)}\r\n"
-
-
-def _fraction(wait_s: float) -> str:
-    return f"Retry-After: {decimal(wait_s)}\r\n"
-
-
-def _both(wait_s: float) -> str:
-    return f"retry-after: {math.ceil(wait_s)}\r\nretry-after-ms: {wait_s * 1000:.0f}\r\n"
-
-
-def _azure_wait(wait_s: float) -> str:
-    """Never less than a second in the first, whatever the second says."""
-    return f"retry-after: {max(1, math.ceil(wait_s))}\r\nretry-after-ms: {wait_s * 1000:.0f}\r\n"
-
-
-_BOTH = _first_of(Unit.REQUESTS, Unit.TOKENS)
-
-DIALECTS: Mapping[str, Dialect] = {
-    "plain": Dialect(body=error_body.plain_body, wait_lines=_fraction, always=False),
-    "none": Dialect(body=error_body.plain_body, always=False),
-    "openai": Dialect(
-        shown=_BOTH,
-        lines=_openai_lines,
-        wait_lines=_both,
-        body=error_body.numbered("min", "organization org-simulated"),
-    ),
-    "azure": Dialect(
-        shown=_azure_shown,
-        lines=_azure_lines,
-        wait_lines=_azure_wait,
-        body=error_body.azure_body,
-    ),
-    "anthropic": Dialect(
-        shown=_anthropic_shown,
-        lines=_anthropic_lines,
-        wait_lines=_whole,
-        body=error_body.anthropic_body,
-        shape=error_body.anthropic_shape,
-        quota=(402, "billing_error", "billing_error"),
-    ),
-    "gemini": Dialect(body=error_body.gemini_body, shape=error_body.gemini_shape, always=False, quota=None),
-    "groq": Dialect(
-        shown=_groq_shown,
-        lines=_openai_lines,
-        wait_lines=_fraction,
-        body=error_body.numbered("minute", "organization `org_simulated` service tier `on_demand`"),
-        too_large=413,
-    ),
-    "openrouter": Dialect(
-        shown=_requests,
-        lines=_openrouter_lines,
-        body=error_body.openrouter_body,
-        shape=error_body.openrouter_shape,
-        always=False,
-        quota=(402, "payment_required", "payment_required"),
-    ),
-    "mistral": Dialect(
-        shown=_BOTH,
-        lines=_mistral_lines,
-        wait_lines=_whole,
-        body=error_body.mistral_body,
-        shape=error_body.mistral_shape,
-    ),
-    "ietf": Dialect(shown=_requests, lines=_ietf_lines, wait_lines=_whole, body=error_body.plain_body),
-}
+def lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}

@@ -12,9 +12,9 @@ import msgspec
 from headrace.core.errors import CallError, UsageError
 from headrace.core.limits import Hints, Unit
 from headrace.provider.chance import Fault
-from headrace.provider.dialect import DIALECTS, Dialect
 from headrace.provider.error_body import DAY_S
 from headrace.provider.hints import hints_of
+from headrace.provider.manner import MANNERS, Manner
 from headrace.provider.quota import Level, Refusal
 from headrace.provider.verdict import error_of
 from headrace.provider.wording import number, one_of, words
@@ -72,18 +72,18 @@ class Notice(msgspec.Struct, frozen=True):
         name, _, rest = text.partition(",")
         given = words(rest, PARTS, "The word for headers")
         retry = given.get("retry", "exact")
-        name = one_of("headers", name.strip(), (*DIALECTS,))
+        name = one_of("headers", name.strip(), (*MANNERS,))
         retry_s = None if retry == "exact" else math.inf if retry == "none" else number("retry", retry)
         return cls(name, retry_s, one_of("remaining", given.get("remaining", "true"), _REMAINING))
 
     @property
-    def dialect(self) -> Dialect:
-        return DIALECTS[self.name]
+    def manner(self) -> Manner:
+        return MANNERS[self.name]
 
     def lines(self, levels: Sequence[Level], wall_s: float) -> str:
         """What headers say of these levels."""
-        dialect = self.dialect
-        return dialect.lines(self._shown(levels), wall_s)
+        manner = self.manner
+        return manner.lines(self._shown(levels), wall_s)
 
     def hints(self, levels: Sequence[Level], wall_s: float) -> Hints | None:
         """What a client makes of those headers on a good answer."""
@@ -91,14 +91,14 @@ class Notice(msgspec.Struct, frozen=True):
 
     def refuse(self, refusal: Refusal, levels: Sequence[Level], *, model: str, wall_s: float, else_s: float) -> Answer:
         """A 429. `else_s` is what it asks to wait where no limit says how long that is."""
-        dialect = self.dialect
+        manner = self.manner
         never = refusal.wait_s == math.inf
         wait_s = self._wait_s(refusal, else_s)
         lines = self.lines(levels, wall_s)
-        if wait_s is not None and dialect.wait_lines is not None:
-            lines += dialect.wait_lines(wait_s)
-        body = msgspec.json.encode(dialect.body(refusal, model, wait_s))
-        return Answer(dialect.too_large if never else 429, body, lines)
+        if wait_s is not None and manner.wait_lines is not None:
+            lines += manner.wait_lines(wait_s)
+        body = msgspec.json.encode(manner.body(refusal, model, wait_s))
+        return Answer(manner.too_large if never else 429, body, lines)
 
     def fault(self, fault: Fault) -> Answer | None:
         """How a fault is told; None for those that are not told but done."""
@@ -116,12 +116,12 @@ class Notice(msgspec.Struct, frozen=True):
 
     def body(self, status: int, kind: str, param: str | None, code: str | None, message: str) -> bytes:
         """Any error in this provider's shape."""
-        return msgspec.json.encode(self.dialect.shape(status, kind, param, code, message))
+        return msgspec.json.encode(self.manner.shape(status, kind, param, code, message))
 
     def _quota(self) -> Answer:
-        if self.dialect.quota is None:
-            return Answer(429, msgspec.json.encode(self.dialect.body(Refusal(Unit.REQUESTS, window_s=DAY_S), "", None)))
-        status, kind, code = self.dialect.quota
+        if self.manner.quota is None:
+            return Answer(429, msgspec.json.encode(self.manner.body(Refusal(Unit.REQUESTS, window_s=DAY_S), "", None)))
+        status, kind, code = self.manner.quota
         return Answer(status, self.body(status, kind, None, code, "The credit of this account is used up."))
 
     def _wait_s(self, refusal: Refusal, else_s: float) -> float | None:
@@ -132,7 +132,7 @@ class Notice(msgspec.Struct, frozen=True):
         return else_s if refusal.wait_s is None else _rounded_up(refusal.wait_s)
 
     def _shown(self, levels: Sequence[Level]) -> list[Level]:
-        shown = self.dialect.shown(levels)
+        shown = self.manner.shown(levels)
         if self.remaining == "true":
             return shown
         return [

@@ -1,4 +1,4 @@
-"""Pictures that are files here, as the addresses that a body can hold. Enters a request, leaves `data:` addresses."""
+"""Pictures that are files here, as a body can hold them. Enters a request, leaves base64."""
 
 import asyncio
 from base64 import b64encode
@@ -10,16 +10,16 @@ from headrace.core.call import Image, Request
 from headrace.core.errors import Rejected
 
 
-async def data_addresses(request: Request) -> Mapping[Image, str]:
+async def contents(request: Request) -> Mapping[Image, str]:
     """Read just before they are sent, so that only what is in flight is held; raises Rejected where a file is not what
     it was when it was read first: its answer would be remembered for another picture."""
     files = [image for message in request.messages for image in message.images if image.digest]
     if not files:
         return {}
-    return await asyncio.to_thread(lambda: {image: _address(image) for image in files})
+    return await asyncio.to_thread(lambda: {image: _content(image) for image in files})
 
 
-def _address(image: Image) -> str:
+def _content(image: Image) -> str:
     try:
         data = Path(image.source).read_bytes()
     except OSError as error:
@@ -29,4 +29,4 @@ def _address(image: Image) -> str:
         ) from error
     if sha256(data).digest() != image.digest:
         raise Rejected(f"The picture {image.source} was changed while the run went on.", hint="Run again.")
-    return f"data:{image.media_type};base64,{b64encode(data).decode()}"
+    return b64encode(data).decode()

@@ -133,7 +133,7 @@ class Simulated:
         )
         self.clock: Callable[[], float] = _loop_s
         """Seconds from anywhere; the running loop's, which may be virtual, unless a server has a better one."""
-        self.tells = self.notice.dialect.always and self.door.limits_anything
+        self.tells = self.notice.manner.always and self.door.limits_anything
         """Whether good answers say something about limits."""
         self._chances = tuple((fault, chance) for fault, chance in self.faults.table() if chance)
         self._by_chance = self.door.latency.by_chance or bool(self._chances)

@@ -1,18 +1,25 @@
 """A question to a model about every item. Enters items and replies, leaves requests and values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from headrace.core.call import Image, Message, Reply, Request
 from headrace.core.digest import Digest, digest_of
 from headrace.core.errors import AnswerError, Filtered, ItemError, Refusal, Truncated, UsageError
 from headrace.core.item import Item
+from headrace.task.agree import agreed
 from headrace.task.prompt import Template, columns_of
 from headrace.task.schema import Returns, checked
 
 REQUEST_FORM = 1
 """Version of the bytes a digest is taken over; a change makes every stored answer a stranger."""
+
+
+_SHOWN_AGAIN = 20_000
+"""Characters of a wrong answer that are shown to the model again."""
 
 
 class AskTask:
@@ -34,6 +41,7 @@ class AskTask:
         returns: Returns | None = None,
         params: Mapping[str, Any] | None = None,
         images: tuple[str, ...] = (),
+        samples: int = 1,
     ) -> None:
         """`endpoint` is the provider's name and its base URL; `images` the columns whose pictures go with the prompt."""
         self._template = template
@@ -47,19 +55,22 @@ class AskTask:
             "form": REQUEST_FORM, "endpoint": endpoint, "model": model, "system": system, "params": self._params,
             "schema": self._schema, "sample": 0,
         }  # fmt: skip
+        self.samples = samples
+        self.same = len(system or "") + template.same
+        """Characters that stand first and are the same for every item."""
         try:
-            self._prefix = digest_of(same)
+            self._prefixes = [digest_of({**same, "sample": sample}) for sample in range(samples)]
         except TypeError as error:
             raise UsageError(
                 f"The parameters cannot be sent ({error}).", hint="Give values that JSON can hold."
             ) from None
         self._checked = False
-        seen = {"images": images} if images else {}
+        more = {**({"images": images} if images else {}), **({"samples": samples} if samples > 1 else {})}
         self.digest: Digest = digest_of(
-            {"task": "ask", "prefix": self._prefix.hex(), "template": template.text, **seen}
+            {"task": "ask", "prefix": self._prefixes[0].hex(), "template": template.text, **more}
         )
 
-    def request(self, item: Item) -> Request:
+    def request(self, item: Item, sample: int = 0) -> Request:
         if not self._checked:  # before any call: a name wrong for the first item is a mistake in the template
             self._template.check(columns_of(item.data), needed=not self._images)
             self._checked = True
@@ -70,7 +81,7 @@ class AskTask:
             raise ItemError("Every column that the prompt names is empty.", hint="There is nothing to ask about here.")
         text = self._template.fill(item.data)
         try:
-            identity = Digest(sha256(self._prefix + text.encode() + _identity(item.images)).digest())
+            identity = Digest(sha256(self._prefixes[sample] + text.encode() + _identity(item.images)).digest())
         except UnicodeEncodeError:
             raise ItemError("The item holds text that is no Unicode.", hint="Mend the input's encoding.") from None
         return Request(
@@ -80,6 +91,7 @@ class AskTask:
             params=self._params,
             schema=self._schema,
             strict=self._returns is not None and self._returns.strict,
+            same=self._template.same,
         )
 
     def value(self, reply: Reply) -> Any:
@@ -95,14 +107,28 @@ class AskTask:
             if not reply.text.strip():
                 raise AnswerError("The answer is empty.", hint="Ask for a longer answer, or use another model.")
             return reply.text
+        cut = reply.finish == "length"
         try:
-            return checked(self._returns, reply.text)
+            return checked(self._returns, reply.text, mend=not cut)  # what is cut off could be mended into less
         except AnswerError:
-            if reply.finish != "length":
+            if not cut:
                 raise
             raise Truncated(
                 "The answer was cut off at the maximum output.", hint="Allow more with --max-tokens.", raw=reply.text
             ) from None
+
+    def again(self, request: Request, reply: Reply, error: AnswerError) -> Request | None:
+        """With what came and what is wrong with it; not where the model declined, or was cut off."""
+        if self._returns is None or isinstance(error, Truncated | Refusal):
+            return None
+        correction = (
+            f"{error.message} Answer again, with one JSON object that satisfies the schema, and with nothing else."
+        )
+        said = (Message("assistant", reply.text[:_SHOWN_AGAIN] or "(nothing)"), Message("user", correction))
+        return msgspec.structs.replace(request, messages=(*request.messages, *said), same=0)
+
+    def agreed(self, values: Sequence[Any]) -> tuple[int, float]:
+        return agreed(values)
 
 
 def _identity(images: tuple[Image, ...]) -> bytes:

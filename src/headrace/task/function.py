@@ -5,7 +5,7 @@ Knows nothing of how or where the function runs.
 
 import secrets
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.core.call import Reply, Request
 from headrace.core.digest import Digest, canonical, digest_of
-from headrace.core.errors import FunctionError
+from headrace.core.errors import AnswerError, FunctionError
 from headrace.core.item import Item
 from headrace.task.schema import gist
 
@@ -29,11 +29,19 @@ class FunctionTask:
         self._prefix = self.digest if self.reusable else Digest(secrets.token_bytes(32))
         self._convert = _converter(function)
 
-    def request(self, item: Item) -> Request:
+    samples = 1
+
+    def request(self, item: Item, sample: int = 0) -> Request:  # noqa: ARG002 - a function is called once
         identity = (
             sha256(self._prefix + canonical(item.data)) if self.reusable else sha256(self._prefix + item.key.encode())
         )
         return Request(Digest(identity.digest()), item=item.data)
+
+    def again(self, request: Request, reply: Reply, error: AnswerError) -> None:
+        """A function that gave the wrong type would give it again."""
+
+    def agreed(self, values: Sequence[Any]) -> tuple[int, float]:
+        return len(values) - 1, 1.0
 
     def value(self, reply: Reply) -> Any:
         try:

@@ -37,6 +37,8 @@ class Template:
                 literal = ""
         self._parts.append((False, literal + text[end:]))
         self.fields = tuple(dict.fromkeys(name for is_field, name in self._parts if is_field))
+        self.same = len(self._parts[0][1])
+        """Characters before the first column."""
 
     def check(self, columns: Iterable[str], *, needed: bool = True) -> None:
         """Raises UsageError where the template names a column that is not among `columns`, or, where one is `needed`,

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.core.errors import AnswerError, UsageError
 from headrace.task import shorthand
+from headrace.task.mend import mended
 
 
 class Returns(msgspec.Struct, frozen=True):
@@ -74,16 +75,23 @@ def _of_type(kind: Any) -> Returns:
     return Returns(closed, adapter.validate_json, strict=_is_closed(closed))
 
 
-def checked(returns: Returns, text: str) -> Any:
-    """The value in an answer's text; raises AnswerError, which keeps the text."""
+def checked(returns: Returns, text: str, *, mend: bool = True) -> Any:
+    """The value in an answer's text, which is mended where it is nearly right; raises AnswerError, which keeps the text."""
     try:
         return returns.check(text)
     except Exception as error:  # noqa: BLE001 - a type's own validators may raise anything
-        raise AnswerError(
-            f"The answer does not fit --returns: {gist(error)}.",
-            hint="The raw answer is kept with the item. A clearer prompt or a stronger model helps.",
-            raw=text,
-        ) from None
+        wrong = gist(error)
+    for candidate in mended(text) if mend else ():
+        try:
+            return returns.check(candidate)
+        except Exception as error:  # noqa: BLE001 - as above
+            if not isinstance(error, msgspec.DecodeError) or isinstance(error, msgspec.ValidationError):
+                wrong = gist(error)  # it is JSON now: this says more than that it was none
+    raise AnswerError(
+        f"The answer does not fit --returns: {wrong}.",
+        hint="The raw answer is kept with the item. A clearer prompt or a stronger model helps.",
+        raw=text,
+    )
 
 
 def _close(node: Any) -> Any:

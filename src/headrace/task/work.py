@@ -8,6 +8,8 @@ import msgspec
 from headrace.core.errors import UsageError
 from headrace.core.model import Model
 
+MOST_SAMPLES = 100
+
 
 class Ask(msgspec.Struct, frozen=True):
     """Ask a model about every item.
@@ -16,7 +18,9 @@ class Ask(msgspec.Struct, frozen=True):
     columns. `returns` is the type of the answer: a shorthand line (`label: positive|negative, score: float 0..1`), a
     JSON schema, a Pydantic model, dataclass or TypedDict; without it the answer is text. `model` is `openai:NAME`,
     `local`, `sim:` or a Model. `params` go into the request as they are. `images` names columns that hold pictures: a
-    path, an http(s) or data: address, or a list of them; they follow the prompt, for models that see.
+    path, an http(s) or data: address, or a list of them; they follow the prompt, for models that see. With `samples=n`
+    each item is asked about n times: the outcome's value is the one that is nearest to the others, and its `agreement`
+    says how far they agree.
     """
 
     prompt: str
@@ -27,8 +31,13 @@ class Ask(msgspec.Struct, frozen=True):
     max_tokens: int | None = None
     params: Mapping[str, Any] = {}
     images: tuple[str, ...] = ()
+    samples: int = 1
 
     def __post_init__(self) -> None:
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise UsageError(
+                f"{self.samples} samples cannot be taken.", hint=f"Give a number from 1 to {MOST_SAMPLES}."
+            )
         given: object = self.images  # a Struct does not look at what it is given
         if not isinstance(given, tuple | list) or not all(isinstance(name, str) for name in given):
             raise UsageError(f"The images are {given!r}.", hint='Name columns, for example images=("photo",).')

@@ -1,0 +1,206 @@
+"""Which endpoint a model's name or a function means, with whose key. The only file that reads keys.
+
+Enters a model or a function and the environment, leaves an Endpoint: what to call, and whose limits it shares.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headrace.core.call import Call, Reply, Request
+from headrace.core.digest import canonical
+from headrace.core.errors import MissingKey, UsageError
+from headrace.core.model import Model
+from headrace.engine.governor import Account
+from headrace.flow.estimate import Charge
+from headrace.provider.asking import call_of
+from headrace.provider.dialect import Dialect, Means
+from headrace.provider.directory import PROVIDERS, Provider
+from headrace.task.work import Map
+
+_START = 20
+"""Calls in flight that a search begins with: few enough for any hosted model."""
+_START_NEAR = 4
+_NEAR = frozenset({"localhost", "127.0.0.1", "::1"})
+"""A server on this machine works on a few calls at once."""
+_MOST_ASYNC = 256
+_MOST_THREADS = 64
+
+Close = Callable[[], Awaitable[None]]
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A place that answers. `identity` is what of it can change an answer: provider and base URL."""
+
+    identity: tuple[str, str]
+    model: str
+    call: Call
+    close: Close
+    account: Account
+    slots: int | None = None
+    """How many calls it works on at once, where that is known."""
+    charge: Charge = Charge("usage")
+    max_tokens: str = "max_tokens"
+    """What it calls the most tokens an answer may have."""
+    sees: bool = True
+    """Whether it may be given pictures: a model that cannot see them says so itself."""
+    warms: bool = False
+    """Whether its prompt cache has nothing before a first answer began."""
+
+
+def endpoint_of(model: Model, environ: Mapping[str, str], *, to_call: bool = True) -> Endpoint:
+    """Raises UsageError where the model cannot be reached with what is there, MissingKey where its key is missing."""
+    if model.scheme == "local":
+        return _local(model, to_call=to_call)
+    if model.scheme == "sim":
+        return _simulated(model)
+    provider = PROVIDERS.get(model.scheme)
+    if provider is None:
+        raise UsageError(
+            f"Unknown model {model.spec!r}: there is no provider {model.scheme!r}.",
+            hint=f"Write PROVIDER:NAME with one of {', '.join(PROVIDERS)}; local (the small model that runs here); or "
+            "sim: (simulated answers). openai:NAME with --base-url is any server that speaks OpenAI's chat API.",
+        )
+    return _hosted(model, provider, environ, to_call=to_call)
+
+
+def function_endpoint(work: Map, environ: Mapping[str, str]) -> Endpoint:
+    from headrace.provider.function import function_call  # noqa: PLC0415 - only for functions
+    from headrace.provider.threads import Threads  # noqa: PLC0415 - as above
+
+    threads = Threads()
+
+    async def close() -> None:
+        threads.close()
+
+    return Endpoint(("function", ""), "", function_call(work.function, threads), close, _account_of(work, environ))
+
+
+def _hosted(model: Model, provider: Provider, environ: Mapping[str, str], *, to_call: bool) -> Endpoint:
+    base_url = (model.base_url or environ.get(provider.address) or provider.base_url).rstrip("/")
+    if not base_url:
+        raise UsageError(
+            f"There is no address for {model.spec}.",
+            hint=f"Put it into the environment as {provider.address}, or give it with --base-url.",
+        )
+    Model(model.spec, base_url=base_url)  # raises where the environment's address is none
+    key = _key(model, provider, base_url, environ, to_call=to_call)
+    from headrace.provider.aio import AioHttp  # noqa: PLC0415 - the HTTP client is slow to import, and not all need it
+
+    http = AioHttp()
+    dialect, means, official = _spoken(provider, base_url, environ)
+    call = call_of(
+        dialect, http, base_url=base_url, api_key=key, means=means, headers=model.headers,
+        auth={**provider.headers, **(provider.auth(key) if key else {})},
+    )  # fmt: skip
+    family = provider.family or model.scheme
+    return Endpoint(
+        (model.scheme, base_url), model.name, call, http.close, _account(family, base_url, model, key),
+        charge=Charge(provider.charged if official else "usage", cached_free=provider.cached_free),
+        max_tokens=provider.max_tokens if official else "max_tokens", warms=provider.warms,
+    )  # fmt: skip
+
+
+def _spoken(provider: Provider, base_url: str, environ: Mapping[str, str]) -> tuple[Dialect, tuple[Means, ...], bool]:
+    """The dialect at this address, how it is made to answer in a type, and whether the row's own rules hold there."""
+    if provider is PROVIDERS["azure"]:
+        from headrace.provider.chat import Chat  # noqa: PLC0415 - as in the directory
+
+        version = environ.get("OPENAI_API_VERSION")
+        path = "/openai/v1/chat/completions"
+        if version:
+            path = f"/openai/deployments/{{model}}/chat/completions?api-version={version}"
+        return Chat(fit=provider.fit, path=path), provider.means, True
+    if provider is PROVIDERS["openai"] and base_url != provider.base_url:  # somebody else's server
+        from headrace.provider.chat import Chat  # noqa: PLC0415 - as in the directory
+
+        return Chat(), provider.means, False
+    return provider.dialect(), provider.means, True
+
+
+def _key(model: Model, provider: Provider, base_url: str, environ: Mapping[str, str], *, to_call: bool) -> str | None:
+    found = next((environ[name] for name in provider.keys if environ.get(name)), "")
+    key = _sendable(model.api_key or found, provider)
+    own = base_url == provider.base_url or not provider.base_url
+    given = key or provider.key_header.lower() in {name.lower() for name in model.headers}
+    if to_call and provider.needs_key and own and not given:
+        raise MissingKey(
+            f"There is no API key for {model.spec}.",
+            hint=f"Put it into the environment as {' or '.join(provider.keys)}, name your own server with --base-url, or "
+            "try --model local, which needs none.",
+        )
+    return key
+
+
+def _sendable(key: str, provider: Provider) -> str | None:
+    """The key without the line end of the file it came from; raises UsageError where no header can hold it."""
+    key = key.strip()
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(
+            f"The API key ({' or '.join([*provider.keys, 'api_key='])}) holds a character that no key can hold.",
+            hint="Copy it anew: a line break or a letter that is not ASCII got into it.",
+        )
+    return key or None
+
+
+def _account(provider: str, base_url: str, model: Model, key: str | None) -> Account:
+    """Whose limits they are. Keys, also those in headers, are told apart by a digest, and never kept."""
+    secrets = canonical([key, sorted(model.headers.items())])
+    whose = sha256(b"headrace account\0" + secrets).hexdigest()[:16] if key or model.headers else "-"
+    near = urlsplit(base_url).hostname in _NEAR
+    return Account(f"{provider} {base_url} {model.name} {whose}", start=_START_NEAR if near else _START)
+
+
+def _simulated(model: Model) -> Endpoint:
+    from headrace.provider.simulated import Simulated  # noqa: PLC0415 - only who simulates needs it
+
+    return Endpoint(
+        ("sim", ""), model.name, Simulated.parse(model.name), _nothing_to_close, _account("sim", "", model, None)
+    )
+
+
+def _local(model: Model, *, to_call: bool) -> Endpoint:
+    from headrace.provider.local import CONCURRENCY, MODEL, LocalServer, weights  # noqa: PLC0415 - an extra, and only for this
+
+    if model.name not in ("", MODEL):
+        raise UsageError(f"The local model is {MODEL}, not {model.name!r}.", hint="Write --model local.")
+    from headrace.provider.aio import AioHttp  # noqa: PLC0415 - as above
+    from headrace.provider.chat import Chat  # noqa: PLC0415 - as in the directory
+
+    if to_call:
+        weights()  # what is not installed is better told before the run than by its first call
+    server, http = LocalServer(), AioHttp()
+    asked: dict[str, Call] = {}
+
+    async def call(request: Request) -> Reply:
+        base_url = await server.start()  # only when something is asked: a run that the store answers needs no model
+        if base_url not in asked:
+            asked[base_url] = call_of(Chat(), http, base_url=base_url)
+        return await asked[base_url](request)
+
+    async def close() -> None:
+        await http.close()
+        await server.close()
+
+    return Endpoint(
+        ("local", ""), MODEL, call, close, _account("local", "", model, None), slots=CONCURRENCY, sees=False
+    )
+
+
+def _account_of(work: Map, environ: Mapping[str, str]) -> Account:
+    """The account that a function calls, where it names one; else it is an endpoint of its own."""
+    from headrace.provider.function import is_async  # noqa: PLC0415 - only for functions
+
+    most = _MOST_ASYNC if is_async(work.function) else _MOST_THREADS
+    scheme = work.endpoint.partition(":")[0]
+    if scheme in PROVIDERS or scheme in ("local", "sim"):
+        account = endpoint_of(Model(work.endpoint), environ, to_call=False).account
+        return msgspec.structs.replace(account, most=min(account.most, most))
+    name = work.endpoint or f"{id(work.function)}"
+    return Account(f"function {name}", start=_START, most=most, lasting=bool(work.endpoint))
+
+
+async def _nothing_to_close() -> None:
+    return None
