@@ -218,7 +218,7 @@ def test_cancelling_the_first_lets_another_go_first() -> None:
     async def main() -> list[Any]:
         warmed = Warm().warm(call)
         request = Request(digest=msgspec.json.encode(1))  # type: ignore[arg-type]
-        first, *others = [asyncio.create_task(warmed(request)) for _ in range(4)]
+        first, *others = [asyncio.ensure_future(warmed(request)) for _ in range(4)]
         await asyncio.sleep(1.0)
         first.cancel()
         return await asyncio.gather(first, *others, return_exceptions=True)

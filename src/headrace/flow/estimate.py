@@ -2,9 +2,9 @@
 
 Rules of this file:
 
-1. Tokens in are 4 a message, a constant (what the provider adds, a schema), and so many a character. The last two are
+1. Tokens in are a constant (what the provider adds to a message, a schema), and so many a character. Both are
    fitted to the replies by least squares of the relative error, each reply counting for 2 % at least, so that old ones
-   fade; text that is mostly ASCII and other text are fitted apart. To begin with: no constant, 0.30 tokens a character,
+   fade; text that is mostly ASCII and other text are fitted apart. To begin with: 4 a message, 0.30 tokens a character,
    or 0.75 (English takes 0.20 to 0.30, Cyrillic 0.3 to 0.5, Chinese and Japanese 0.6 to 1.2).
    A picture takes what is left of the tokens of calls with pictures, in the mean of as many; 800 to begin with.
 2. Tokens out are 512 until 20 replies came, then the 90th percentile of the last 200; never more than the maximum output
@@ -166,7 +166,7 @@ class Estimator:
                 each = max(0.0, input_tokens - self._text(size)) / size.images
                 self._an_image += max(LEAST_WEIGHT, 1.0 / self._with_images) * (each - self._an_image)
             elif size.characters > 0:
-                self._input[size.ascii].learn(size.characters, max(0.0, input_tokens - A_MESSAGE * size.messages))
+                self._input[size.ascii].learn(size.characters, input_tokens)
         if output_tokens is not None and 0 <= output_tokens <= MOST_TOKENS:
             self._outputs.append(output_tokens)
             insort(self._sorted, output_tokens)
@@ -174,7 +174,8 @@ class Estimator:
                 del self._sorted[bisect_left(self._sorted, self._outputs.popleft())]
 
     def _text(self, size: Size) -> float:
-        return A_MESSAGE * size.messages + self._input[size.ascii].at(size.characters)
+        line = self._input[size.ascii]
+        return line.at(size.characters) + (0.0 if line.learnt else A_MESSAGE * size.messages)
 
     def _output(self, max_output: int | None) -> float:
         count = len(self._sorted)
@@ -193,6 +194,10 @@ class _Line:
         self._count = 0
         self._u = self._v = self._uu = self._uv = 0.0
         """Means of u = 1 / x and v = y / x, and their sums of squares and products around them."""
+
+    @property
+    def learnt(self) -> bool:
+        return self._count > 0
 
     def at(self, x: float) -> float:
         return self._constant + self._slope * x

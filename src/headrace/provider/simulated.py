@@ -138,6 +138,7 @@ class Simulated:
         self._chances = tuple((fault, chance) for fault, chance in self.faults.table() if chance)
         self._by_chance = self.door.latency.by_chance or bool(self._chances)
         self._attempts: dict[bytes, int] = {}
+        self._told: dict[str, Mapping[str, Any] | None] = {}
         self._makers: dict[int, tuple[Mapping[str, Any], Callable[[int], Any]]] = {}
 
     @classmethod
@@ -228,19 +229,21 @@ class Simulated:
             raise told.error(wall_s)
         raise Transient(_UNTOLD.get(ending, _NO_COMPLETION), hint="Run again: it may have been a passing fault.")
 
-    def told(self, visit: Visit, wall_s: float) -> Answer | None:
-        """The answer of a visit that ends in a refusal or in a fault that is told; None for any other."""
+    def told(self, visit: Visit, wall_s: float, notice: Notice | None = None) -> Answer | None:
+        """The answer of a visit that ends in a refusal or in a fault that is told, in the words of `notice` or its own;
+        None for any other."""
+        notice = notice or self.notice
         ending = visit.ending
         if ending is Fault.THROTTLED_429:
             ending = Refusal()
         if isinstance(ending, Refusal):
             levels, model = self.door.levels(self.clock()), visit.request.model or MODEL
-            return self.notice.refuse(ending, levels, model=model, wall_s=wall_s, else_s=self.faults.retry_after_s)
-        return self.notice.fault(ending) if isinstance(ending, Fault) else None
+            return notice.refuse(ending, levels, model=model, wall_s=wall_s, else_s=self.faults.retry_after_s)
+        return notice.fault(ending) if isinstance(ending, Fault) else None
 
-    def lines(self, wall_s: float) -> str:
+    def lines(self, wall_s: float, notice: Notice | None = None) -> str:
         """What the headers of a good answer say now about limits."""
-        return self.notice.lines(self.door.levels(self.clock()), wall_s)
+        return (notice or self.notice).lines(self.door.levels(self.clock()), wall_s)
 
     def books(self, *, items: bool = True) -> dict[str, Any]:
         """The ledger, and what each limit saw."""
@@ -282,8 +285,9 @@ class Simulated:
 
     def _answer(self, visit: Visit) -> Reply:
         request, prompt = visit.request, visit.prompt
-        if request.schema is not None:
-            value = self._maker(request.schema)(int.from_bytes(prompt[:8], "little"))
+        schema = request.schema if request.schema is not None else self._told_schema(request)
+        if schema is not None:
+            value = self._maker(schema)(int.from_bytes(prompt[:8], "little"))
             try:
                 return self._replied(visit, msgspec.json.encode(value).decode())
             except (OverflowError, ValueError):
@@ -296,6 +300,22 @@ class Simulated:
         if request.params.get("response_format") == {"type": "json_object"}:
             said = f'{{"answer":"{said}"}}'
         return self._replied(visit, said)
+
+    def _told_schema(self, request: Request) -> Mapping[str, Any] | None:
+        """The JSON schema that the first message asks an answer to satisfy, as a model would read it there."""
+        text = request.messages[0].content if request.messages else ""
+        _, found, rest = text.partition("satisfies this JSON schema")
+        if not found:
+            return None
+        if rest not in self._told:
+            if len(self._told) >= _KEPT_SCHEMAS:
+                self._told.clear()
+            try:
+                schema = msgspec.json.decode(rest[rest.find("{") : rest.rfind("}") + 1])
+            except msgspec.DecodeError:
+                schema = None
+            self._told[rest] = schema if isinstance(schema, dict) else None
+        return self._told[rest]
 
     def _replied(self, visit: Visit, text: str) -> Reply:
         """A reply with this text, cut off where the request's maximum output is smaller."""

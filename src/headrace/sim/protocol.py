@@ -16,16 +16,19 @@ import msgspec
 
 from headrace.core.errors import AttemptTimeout, HeadraceError, Unreachable
 from headrace.provider.chance import Fault
+from headrace.provider.notice import Notice
 from headrace.provider.quota import Refusal
 from headrace.provider.simulated import MODEL, Simulated, Visit, status_of
 from headrace.sim import wire
+from headrace.sim.doors import Doors
 
 MOST_HEAD_BYTES = 64 * 1024
 MOST_BODY_BYTES = 32 * 1024 * 1024
 MOST_WAITING = 16
 """Pipelined requests on one connection before it stops reading."""
 
-_CHAT = (b"/v1/chat/completions", b"/chat/completions")
+_CHAT = b"/v1/chat/completions"
+_KEYS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 _RESET = struct.pack("ii", 1, 0)
 _JSON = "application/json"
 _REASONS = {
@@ -44,6 +47,9 @@ class House(msgspec.Struct, frozen=True):
     api_key: str | None
     model: str | None
     open: "set[Connection]"
+    doors: Doors
+    notices: dict[str, Notice]
+    """What is told of limits and errors at each door, by its manner."""
 
 
 class _Asked(msgspec.Struct, gc=False):
@@ -53,7 +59,8 @@ class _Asked(msgspec.Struct, gc=False):
     target: bytes
     body: bytes
     keep_alive: bool
-    authorization: bytes = b""
+    keys: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers that may carry a key."""
     refusal: wire.NotServed | None = None
 
 
@@ -77,7 +84,9 @@ class Connection(asyncio.Protocol):
         self.target = b""
         self.body: list[bytes] = []
         self.body_bytes = 0
-        self.authorization = b""
+        self.keys: tuple[tuple[bytes, bytes], ...] = ()
+        self.door = house.doors.chat
+        self.notice = house.simulated.notice
 
     # What the transport tells.
 
@@ -126,7 +135,7 @@ class Connection(asyncio.Protocol):
         self.target = b""
         self.body = []
         self.body_bytes = 0
-        self.authorization = b""
+        self.keys = ()
         self.in_head = True
 
     def on_url(self, url: bytes) -> None:
@@ -150,7 +159,7 @@ class Connection(asyncio.Protocol):
         body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
         self.body = []
         self.waiting.append(
-            _Asked(self.parser.get_method(), self.target, body, self.parser.should_keep_alive(), self.authorization)
+            _Asked(self.parser.get_method(), self.target, body, self.parser.should_keep_alive(), self.keys)
         )
         if len(self.waiting) == MOST_WAITING:
             self.transport.pause_reading()
@@ -186,14 +195,20 @@ class Connection(asyncio.Protocol):
         if asked.refusal is not None:
             raise asked.refusal
         path, _, query = asked.target.partition(b"?")
-        if path not in _CHAT:
-            self._write(200, self._page(asked, path, query))
-            return
+        named = ""
+        self.door, self.notice = self.house.doors.chat, self.simulated.notice
+        if path != _CHAT:
+            found = self.house.doors.at(path)
+            if found is None:
+                self._write(200, self._page(asked, path, query))
+                return
+            self.door, named = found
+            self.notice = self.house.notices.get(self.door.manner, self.notice)
         if asked.method != b"POST":
             raise _not_allowed(asked.method, "POST")
         if self.house.api_key is not None:
             self._check_key(asked)
-        request = wire.read(asked.body)
+        request = self.door.read(asked.body, named)
         if self.house.model is not None and request.model != self.house.model:
             raise wire.NotServed(
                 404, f"The model `{request.model}` does not exist or you do not have access to it.",
@@ -222,30 +237,41 @@ class Connection(asyncio.Protocol):
         simulated = self.simulated
         try:
             reply = simulated.outcome(visit)
-            body = wire.completion(reply, simulated.ledger.paid)
+            body = self.door.written(reply, visit.request, simulated.ledger.paid)
         except HeadraceError as error:
             refusal = wire.refusal_of(error)
             simulated.leave(visit, str(refusal.status))
             self._write_refusal(refusal)
             return
-        self._write(200, body, simulated.lines(time.time()) if simulated.tells else "")
+        tells = simulated.tells if self.notice is simulated.notice else self._tells()
+        self._write(200, body, simulated.lines(time.time(), self.notice) if tells else "")
         simulated.leave(visit, "200", paid=reply)
+
+    def _tells(self) -> bool:
+        return self.notice.manner.always and self.simulated.door.limits_anything
 
     def _fail(self, visit: Visit, ending: Fault | Refusal) -> None:
         simulated = self.simulated
-        told = simulated.told(visit, time.time())
+        told = simulated.told(visit, time.time(), self.notice)
         if told is not None:
             self._write(told.status, told.body, told.lines, kind=told.kind)
         elif ending is Fault.RESET:
             self._reset()
         else:
-            begun = b'{"id":"chatcmpl-0","object":"chat.completion","choices":[{"index":0,"mess'
-            self._write(200, begun, missing=500 if ending is Fault.CUT else 0)
+            self._write(200, self.door.begun, missing=500 if ending is Fault.CUT else 0)
         simulated.leave(visit, status_of(visit))
 
     def _check_key(self, asked: _Asked) -> None:
         key = self.house.api_key
-        if key is not None and not hmac.compare_digest(asked.authorization, b"Bearer " + key.encode()):
+        if key is None:
+            return
+        given = dict(asked.keys)
+        wanted = key.encode()
+        own = given.get(self.door.key_header.encode(), b"")
+        right = hmac.compare_digest(own, wanted) or hmac.compare_digest(
+            given.get(b"authorization", b""), b"Bearer " + wanted
+        )
+        if not right:
             raise wire.NotServed(401, "Incorrect API key provided.", code="invalid_api_key")
 
     def _page(self, asked: _Asked, path: bytes, query: bytes) -> bytes:
@@ -269,7 +295,7 @@ class Connection(asyncio.Protocol):
         more = "" if refusal.retry_after_s is None else f"Retry-After: {refusal.retry_after_s:g}\r\n"
         if refusal.status == 405:
             more = f"Allow: {refusal.param}\r\n"
-        shape = self.simulated.notice.body
+        shape = self.notice.body
         body = shape(refusal.status, refusal.type, refusal.param, refusal.code, refusal.message)
         self._write(refusal.status, body, more)
 
@@ -309,8 +335,8 @@ class KeyedConnection(Connection):
     """Reads headers as well, which costs time, for servers that ask for a key."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"authorization":
-            self.authorization = value
+        if name.lower() in _KEYS:
+            self.keys += ((name.lower(), value),)
 
 
 def _allow(method: bytes, *methods: str) -> None:

@@ -1,4 +1,4 @@
-"""The simulated provider as a real HTTP server that speaks the OpenAI chat dialect."""
+"""The simulated provider as a real HTTP server that speaks the dialects of the real ones."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,12 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 
+import msgspec
+
 from headrace.core.errors import UsageError
+from headrace.provider.notice import Notice
 from headrace.provider.simulated import Simulated
+from headrace.sim.doors import Doors
 from headrace.sim.protocol import Connection, House, KeyedConnection
 
 MOST_PORT = 65535
@@ -33,7 +37,7 @@ async def serve(
         raise UsageError(f"There is no port {port}.", hint=f"Choose a --port from 0 to {MOST_PORT}.")
     loop = asyncio.get_running_loop()
     simulated.clock = time.monotonic  # some loops' own clocks are coarser than limits are
-    house = House(simulated, loop, api_key, model, set())
+    house = House(simulated, loop, api_key, model, set(), Doors(), _notices(simulated.notice))
     connection = Connection if api_key is None else KeyedConnection
     try:
         server = await loop.create_server(partial(connection, house), host, port, backlog=4096)
@@ -51,6 +55,13 @@ async def serve(
         for each in list(house.open):
             each.transport.abort()
         await server.wait_closed()
+
+
+def _notices(told: Notice) -> dict[str, Notice]:
+    """Each door in its own provider's words, unless the server was told whose to use."""
+    if told.name != "plain":
+        return {}
+    return {name: msgspec.structs.replace(told, name=name) for name in ("azure", "anthropic", "gemini")}
 
 
 def run_server(

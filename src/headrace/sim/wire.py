@@ -24,7 +24,7 @@ from headrace.core.errors import (
     Transient,
 )
 
-_ROLES: dict[str, Role] = {
+ROLES: dict[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "assistant",
     "function": "assistant",
 }  # fmt: skip
@@ -34,7 +34,7 @@ _FINISH: dict[Finish, str] = {
 }  # fmt: skip
 _KEPT_FORMATS = 64
 _ONE = (None, 1)
-_NO_DIGEST = Digest(b"")
+NO_DIGEST = Digest(b"")
 
 
 class NotServed(HeadraceError):
@@ -144,11 +144,11 @@ def read(body: bytes) -> Request:
     if chat.max_completion_tokens is not None:
         params["max_completion_tokens"] = _at_least_one("max_completion_tokens", chat.max_completion_tokens)
     if not chat.response_format:
-        return Request(_NO_DIGEST, chat.model, messages, params)
+        return Request(NO_DIGEST, chat.model, messages, params)
     form = _format(bytes(chat.response_format))
     if form.any_object:
         params["response_format"] = {"type": "json_object"}
-    return Request(_NO_DIGEST, chat.model, messages, params, form.schema)
+    return Request(NO_DIGEST, chat.model, messages, params, form.schema)
 
 
 def _read_any(body: bytes) -> tuple[_Settings, tuple[Message, ...]]:
@@ -171,6 +171,31 @@ def _lacking(chat: _Settings, messages: tuple[Message, ...]) -> NotServed:
     return NotServed(400, "The simulated provider gives one choice.", param="n", code="unsupported_value")
 
 
+def loaded(body: bytes) -> dict[str, Any]:
+    """The object in a body."""
+    try:
+        asked = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        asked = None
+    if not isinstance(asked, dict):
+        raise NotServed(400, "We could not parse the JSON body of your request.")
+    return asked
+
+
+def whole(name: str, most: Any) -> int:
+    if not isinstance(most, int) or isinstance(most, bool):
+        raise NotServed(400, f"{name} must be a whole number.", param=name, code="invalid_type")
+    return _at_least_one(name, most)
+
+
+def schema_of(form: Any, where: str, *, named: bool = True) -> dict[str, Any]:
+    """The schema in the description of a form."""
+    schema = form.get("schema") if isinstance(form, dict) else None
+    if not isinstance(schema, dict) or (named and not form.get("name")):
+        raise NotServed(400, f"Invalid {where}: it needs {'a name and ' if named else ''}a schema.", param=where)
+    return schema
+
+
 def _at_least_one(name: str, most: int) -> int:
     if most < 1:
         raise NotServed(400, f"{name} must be at least 1.", param=name, code="integer_below_min_value")
@@ -178,7 +203,7 @@ def _at_least_one(name: str, most: int) -> int:
 
 
 def _message(message: _Message, position: int) -> Message:
-    role = _ROLES.get(message.role)
+    role = ROLES.get(message.role)
     if role is None:
         raise NotServed(
             400, f"Unknown role in message {position}.", param=f"messages.[{position}].role", code="invalid_value"
@@ -186,15 +211,19 @@ def _message(message: _Message, position: int) -> Message:
     content = message.content
     if isinstance(content, str) or content is None:
         return Message(role, content or "")
-    images = tuple([_image(part.image_url.url) for part in content if part.image_url is not None])
+    images = tuple([image_at(part.image_url.url) for part in content if part.image_url is not None])
     return Message(role, "".join([part.text for part in content]), images)
 
 
-def _image(url: str) -> Image:
+def image_at(url: str) -> Image:
     """Known by its address, or by its content; raises NotServed where that is none."""
     if not url.startswith("data:"):
         return Image(url)
     kind, _, data = url.removeprefix("data:").partition(";base64,")
+    return inline_image(kind, data)
+
+
+def inline_image(kind: str, data: str) -> Image:
     try:
         content = b64decode(data, validate=True)
     except binascii.Error:
