@@ -10,10 +10,10 @@ SETUP := @sh tools/setup
 help:
 	@echo 'make demo   a small language model reads the 49 phone calls of examples/calls.csv'
 	@echo 'make test   the static checks, then all tests'
-	@echo 'make check  the static checks alone: ruff, mypy, import-linter'
+	@echo 'make check  the static checks alone: ruff, mypy, pyright, import-linter'
 	@echo 'make fix    formats, and mends what ruff can mend'
 	@echo 'make bench  the benchmarks, in full'
-	@echo 'make docs   checks that what the documents say is so'
+	@echo 'make docs   builds the site into out/site, and checks that what it says is so'
 	@echo 'make clean  removes what the verbs made: .venv, out, caches'
 
 demo:
@@ -30,7 +30,8 @@ check:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy -p headrace
-	cd tests && ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases . ../benchmarks
+	cd tests && ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases . ../benchmarks ../examples
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python >.venv/pyright.txt || { cat .venv/pyright.txt; exit 1; }
 	@$(BIN)/lint-imports --no-cache >.venv/floors.txt || { cat .venv/floors.txt; exit 1; }
 
 test: check
@@ -51,10 +52,13 @@ bench:
 	HEADRACE_SCALE=1 $(BIN)/python -m pytest -q -n 2 tests/sim tests/unit
 	$(BIN)/python -m pytest -q tests/acceptance/test_kill.py --kills 200
 	$(BIN)/python -m pytest -q tests/acceptance/test_memory.py --rows 1000000
+	$(BIN)/python -m pytest -q tests/acceptance/test_memory_of_tables.py --table-mb 5000
 
 docs:
 	$(SETUP)
-	$(BIN)/python -m pytest -q -k 'docs or readme or house'
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -d out/.site . out/site
+	$(BIN)/python -m pytest -q tests/unit/test_docs.py tests/unit/test_site.py tests/unit/test_house.py \
+	  tests/acceptance/test_readme.py tests/acceptance/test_guides.py
 
 clean:
 	rm -rf .venv .bench out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .headrace

@@ -19,11 +19,13 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 import headrace as hr
-from headrace.cli.display import preview
-from headrace.cli.lines import UNICODE, Part, live_lines, summary_lines
+from headrace.cli.preview import preview
 from headrace.data.columns import columns_of
 from headrace.data.sink import jsonl_line
-from headrace.engine.tally import Snapshot, Tally
+from headrace.engine.snapshot import Snapshot
+from headrace.engine.tally import Tally
+from headrace.report.lines import live_lines, summary_lines
+from headrace.report.signs import UNICODE, Part
 from headrace.task.schema import returns_of
 
 HERE = Path(__file__).parent

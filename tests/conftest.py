@@ -26,12 +26,21 @@ settings.load_profile("house")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=20, help="how often the kill -9 test kills (make bench: 200)")
     parser.addoption("--rows", type=int, default=200_000, help="rows of the largest table of the memory test")
+    parser.addoption(
+        "--table-mb", type=int, default=200, help="size of the tables of the test of reading (make bench: 5000)"
+    )
 
 
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
     count: int = request.config.getoption("--kills")
     return count
+
+
+@pytest.fixture
+def table_mb(request: pytest.FixtureRequest) -> int:
+    megabytes: int = request.config.getoption("--table-mb")
+    return megabytes
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """headrace: run a language model over everything you have, as fast as the provider allows and never faster, never
 paying twice, losing nothing."""
 
-from headrace.api import Run, arun, run, stream
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from headrace.core.errors import (
     AnswerError,
     CallError,
@@ -14,9 +16,14 @@ from headrace.core.errors import (
 )
 from headrace.core.item import Failure, Outcome
 from headrace.core.model import Model
+from headrace.data.table import Table
 from headrace.flow.retry import Retry
 from headrace.settings import Limits
 from headrace.task.work import Ask, Map
+
+if TYPE_CHECKING:
+    from headrace.api import HeadraceWarning, arun, run, stream
+    from headrace.results import Run, runs
 
 __version__ = "0.1.0"
 
@@ -25,6 +32,8 @@ __all__ = [
     "Ask",
     "Map",
     "Model",
+    # over what
+    "Table",
     # doing it
     "Limits",
     "Retry",
@@ -35,13 +44,36 @@ __all__ = [
     "Failure",
     "Outcome",
     "Run",
+    "runs",
     # what can go wrong
     "AnswerError",
     "CallError",
     "HeadraceError",
+    "HeadraceWarning",
     "InputError",
     "ItemError",
     "OutputError",
     "StoreError",
     "UsageError",
 ]
+
+_LATER = {
+    "HeadraceWarning": "headrace.api",
+    "Run": "headrace.results",
+    "arun": "headrace.api",
+    "run": "headrace.api",
+    "runs": "headrace.results",
+    "stream": "headrace.api",
+}
+"""What runs things is imported when it is first asked for: the help of the command is there in half the time."""
+
+if not TYPE_CHECKING:  # a type checker would believe every name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

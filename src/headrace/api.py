@@ -2,202 +2,227 @@
 
 import asyncio
 import concurrent.futures
+import contextvars
 import os
 import threading
-from base64 import b64decode
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import aclosing
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-import msgspec
-
-from headrace.assembly import Work, assemble
+from headrace.assembly import Assembled, assemble
 from headrace.core.errors import OutputError
 from headrace.core.event import Event
-from headrace.core.item import Outcome
-from headrace.core.ports import History, RunInfo
-from headrace.data.sink import check_output, write_outcomes
+from headrace.core.item import Outcome, T
+from headrace.data.sink import check_output
+from headrace.data.table import Table
 from headrace.flow.queue import Priority
 from headrace.flow.retry import Retry
+from headrace.report.progress import progress_of, watch
+from headrace.results import Run, write_result
 from headrace.settings import DEFAULT_STORE, Limits, Settings
 from headrace.store.history import SqliteHistory
+from headrace.task.work import Ask, Map
 
-T = TypeVar("T")
+__all__ = [
+    "HeadraceWarning",
+    "Run",
+    "arun",
+    "loop_factory",
+    "run",
+    "run_sync",
+    "spare_source",
+    "stream",
+    "write_result",
+]
+R = TypeVar("R")
+_TOLD: dict[str | tuple[str, type[Warning], int], int] = {}
+"""The warnings that were given, as the module warnings keeps them."""
 
 
-class Run:
-    """How a run ended, and its outcomes: iterating reads them from the store, in the order of the source."""
+class HeadraceWarning(UserWarning):
+    """Something about a run that a person should know and that is no error: how a file was read, what a format could
+    not hold."""
 
-    def __init__(self, info: RunInfo, history: History, restore: Callable[[Any], Any]) -> None:
-        counts = history.counts(info.id)
-        self.id = info.id
-        self.name = info.name
-        self.status = info.status
-        """`finished`, `stopped` or `interrupted`."""
-        self.reason = info.reason
-        self.ok = counts.ok
-        self.failed = counts.failed
-        self.pending = counts.pending
-        """Items without an outcome; None where the source was not read to its end."""
-        self._history = history
-        self._restore = restore
 
-    def __iter__(self) -> Iterator[Outcome]:
-        for outcome in self._history.scan(self.id):
-            if outcome.ok:
-                yield msgspec.structs.replace(outcome, value=self._restore(outcome.value))
-            else:
-                yield outcome
+class _Frame(Protocol):
+    """A data frame that gives its columns as Arrow: polars, pandas, pyarrow, DuckDB, Ibis."""
 
-    def __len__(self) -> int:
-        return self.ok + self.failed
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
-    def __repr__(self) -> str:
-        pending = "" if self.pending == 0 else f", {'some' if self.pending is None else self.pending} pending"
-        return f"<Run {self.name}: {self.status}, {self.ok} ok, {self.failed} failed{pending}>"
+
+class _Lazy(Protocol):
+    """A data frame that is still to be computed: polars, narwhals."""
+
+    def collect_schema(self) -> Any: ...
+
+
+Items = str | os.PathLike[str] | Table | Iterable[Any] | AsyncIterable[Any] | _Frame | _Lazy
+"""A path, a Table, a list or any other iterable, an async iterable, or a data frame."""
+Work = Ask[T] | Map[T] | Callable[[Any], Awaitable[T] | T]
+"""A question, a Map, or a function, async or not."""
+
+
+def run(
+    work: Work[T], items: Items, *, to: str | os.PathLike[str] | None = None,
+    key: str | None = None, name: str | None = None, first: int | None = None, limits: Limits = Limits(),
+    retry: Retry = Retry(), timeout: float = 300.0, deadline: float | None = None, backup: float = 0.0,
+    max_failure_rate: float | None = None, weight: float = 1.0, priority: Priority = "normal",
+    store: str | os.PathLike[str] = DEFAULT_STORE, keep_prompts: bool = True, fresh: bool = False,
+    retry_failed: bool = True, progress: bool | None = None, on_event: Callable[[Event], None] | None = None,
+) -> Run[T]:  # fmt: skip
+    """Run `work` over every item to the end, and return the run; also inside a running event loop, as in a notebook.
+
+    What was answered before comes from the store, so running again continues and pays for nothing twice. Items that
+    fail are outcomes, never exceptions.
+
+    Args:
+        work: An Ask, a Map or a function: `async` ones on the event loop, plain ones in threads.
+        items: A path (CSV, TSV, XLSX, JSON, JSON Lines, Parquet, a folder of text files), `-` for standard input, a
+            Table, a data frame or a column of one, an iterable or an async iterable.
+        to: A result file, in the format of its ending (.jsonl, .json, .csv, .tsv, .xlsx, .parquet), written whole at
+            the end, in the order of the source.
+        key: The column that identifies an item; without one it is its position and content.
+        name: The run's name. A run whose source has no path can be continued only by its name.
+        first: Only so many items.
+        limits: What the provider allows, where you know it; the rest is found.
+        retry: How often and how long what failed is tried again.
+        timeout: The most seconds for one attempt; it follows what the calls take.
+        deadline: Seconds for the run: then it stops, and what is not done is pending.
+        backup: The share of calls, 0 to 0.5, that may be made twice for stragglers at the end.
+        max_failure_rate: The share of items, 0 to 1, that may fail; more of them stop the run.
+        weight: 0.01 to 100, this run's part of what it shares with runs at the same model, address and key.
+        priority: "interactive", "normal" or "background": 100 to 10 to 1, as weights are.
+        store: The file where answers are kept.
+        keep_prompts: Whether prompts and items are kept in the store too; off, only keys, digests and answers are.
+        fresh: Ask everything anew.
+        retry_failed: Whether what failed before is tried again.
+        progress: Whether to show how the run goes; left out, in notebooks and in interactive sessions.
+        on_event: Called with every event, on the event loop; it must be quick and must not raise.
+
+    Raises UsageError and InputError before the first call where the run cannot work; later StoreError, OutputError, or
+    the CallError that ended the run where the provider refused it as a whole (bad key, no quota, nothing answers).
+    """
+    return run_sync(
+        arun(
+            work, items, to=to, key=key, name=name, first=first, limits=limits, retry=retry, timeout=timeout,
+            deadline=deadline, backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority,
+            store=store, keep_prompts=keep_prompts, fresh=fresh, retry_failed=retry_failed, progress=progress,
+            on_event=on_event,
+        )
+    )  # fmt: skip
 
 
 async def arun(
-    work: Work,
-    items: Any,
-    *,
-    to: str | os.PathLike[str] | None = None,
-    key: str | None = None,
-    name: str | None = None,
-    first: int | None = None,
-    limits: Limits = Limits(),
-    retry: Retry = Retry(),
-    timeout: float = 300.0,  # noqa: ASYNC109 - of each attempt, not of this function
-    deadline: float | None = None,
-    backup: float = 0.0,
-    max_failure_rate: float | None = None,
-    weight: float = 1.0,
-    priority: Priority = "normal",
-    store: str | os.PathLike[str] = DEFAULT_STORE,
-    fresh: bool = False,
-    retry_failed: bool = True,
-    on_event: Callable[[Event], None] | None = None,
-) -> Run:
-    """Run `work` over every item to the end, and return the run.
-
-    `work` is an Ask, a Map or a function. `items` is a path (CSV, JSON Lines, Parquet, a folder of text files), `-` for
-    standard input, an iterable or an async iterable. `to` is a result file (.jsonl, .csv, .parquet), written whole at
-    the end, in the order of the source. `key` names the column that identifies an item, `name` the run where its
-    source has no path. What was answered before comes from the store; what failed before is tried again unless
-    `retry_failed` is off; `fresh` asks everything anew.
-
-    `limits` states what the provider allows, where you know it; the rest is found. `timeout` is the most seconds for
-    one attempt, which follow what the calls take. After `deadline` seconds the run stops, and what is not done is
-    pending. `backup` is the share of calls (0.02) that may be made twice for stragglers at the end. A larger share of
-    failed items than `max_failure_rate` stops the run. Runs in one program that call the same model at the same
-    address with the same key share its limits, by `weight` and `priority`.
-
-    Items that fail are outcomes, never exceptions. Raises UsageError and InputError before any call where the run
-    cannot work, StoreError, and the CallError that ended the run where the provider refused it as a whole (bad key,
-    no quota, nothing answers); what was answered until then is kept, and running again continues.
-    """
+    work: Work[T], items: Items, *, to: str | os.PathLike[str] | None = None,
+    key: str | None = None, name: str | None = None, first: int | None = None, limits: Limits = Limits(),
+    retry: Retry = Retry(), timeout: float = 300.0,  # noqa: ASYNC109 - of each attempt, not of this function
+    deadline: float | None = None, backup: float = 0.0,
+    max_failure_rate: float | None = None, weight: float = 1.0, priority: Priority = "normal",
+    store: str | os.PathLike[str] = DEFAULT_STORE, keep_prompts: bool = True, fresh: bool = False,
+    retry_failed: bool = True, progress: bool | None = None, on_event: Callable[[Event], None] | None = None,
+) -> Run[T]:  # fmt: skip
+    """`run` on the event loop you are on: takes, returns and raises the same."""
     if to is not None:
         check_output(to)
         spare_source(to, items)
     settings = Settings(
         key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, deadline_s=deadline,
         backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority, store=Path(store),
-        fresh=fresh, retry_failed=retry_failed,
+        keep_prompts=keep_prompts, fresh=fresh, retry_failed=retry_failed,
     )  # fmt: skip
     made = assemble(work, items, settings, emit=on_event or _ignore, environ=os.environ)
-    try:
-        async with aclosing(made.runner.outcomes()) as batches:
-            async for _ in batches:
-                pass
-        if made.runner.error is not None:
-            raise made.runner.error
-    finally:
-        await made.close()
-    history = SqliteHistory(settings.store)
+    async with _going(made, progress=progress), aclosing(made.runner.outcomes()) as batches:
+        async for _ in batches:
+            pass
+    if made.runner.error is not None:
+        raise made.runner.error
+    info, history = made.results(SqliteHistory(settings.store))
     if to is not None:
-        await asyncio.to_thread(write_result, to, made.runner.info, history)
-    return Run(made.runner.info, history, made.restore)
-
-
-def run(work: Work, items: Any, **settings: Any) -> Run:
-    """`arun` for code that is not async; also inside a running event loop, as in a notebook."""
-    return run_sync(arun(work, items, **settings))
+        notices: list[str] = []
+        await asyncio.to_thread(write_result, to, info, history, notices.append)
+        _warn(notices)
+    return Run(info, history, made.restore)
 
 
 async def stream(
-    work: Work,
-    items: Any,
-    *,
-    key: str | None = None,
-    name: str | None = None,
-    first: int | None = None,
-    limits: Limits = Limits(),
-    retry: Retry = Retry(),
-    timeout: float = 300.0,  # noqa: ASYNC109 - of each attempt, not of this function
-    deadline: float | None = None,
-    backup: float = 0.0,
-    max_failure_rate: float | None = None,
-    weight: float = 1.0,
-    priority: Priority = "normal",
-    store: str | os.PathLike[str] = DEFAULT_STORE,
-    ordered: bool = False,
-    fresh: bool = False,
-    retry_failed: bool = True,
-    on_event: Callable[[Event], None] | None = None,
-) -> AsyncGenerator[Outcome]:
+    work: Work[T], items: Items, *, ordered: bool = False,
+    key: str | None = None, name: str | None = None, first: int | None = None, limits: Limits = Limits(),
+    retry: Retry = Retry(), timeout: float = 300.0,  # noqa: ASYNC109 - of each attempt, not of this function
+    deadline: float | None = None, backup: float = 0.0,
+    max_failure_rate: float | None = None, weight: float = 1.0, priority: Priority = "normal",
+    store: str | os.PathLike[str] = DEFAULT_STORE, keep_prompts: bool = True, fresh: bool = False,
+    retry_failed: bool = True, progress: bool | None = None, on_event: Callable[[Event], None] | None = None,
+) -> AsyncGenerator[Outcome[T]]:  # fmt: skip
     """Each item's outcome as it completes, or with `ordered` in the order of the source. Every outcome that is handed
     out is already in the store. Reading slowly slows the run; leaving the loop ends it, and a rerun continues.
 
-    Takes and raises what `arun` does, without `to`.
+    Takes and raises what `run` does, without `to`.
     """
     settings = Settings(
         key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, deadline_s=deadline,
         backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority, store=Path(store),
-        ordered=ordered, fresh=fresh, retry_failed=retry_failed,
+        ordered=ordered, keep_prompts=keep_prompts, fresh=fresh, retry_failed=retry_failed,
     )  # fmt: skip
     made = assemble(work, items, settings, emit=on_event or _ignore, environ=os.environ)
+    async with _going(made, progress=progress), aclosing(made.runner.outcomes()) as batches:
+        async for batch in batches:
+            for outcome in batch:
+                yield outcome
+    if made.runner.error is not None:
+        raise made.runner.error
+
+
+@asynccontextmanager
+async def _going(made: Assembled, *, progress: bool | None) -> AsyncIterator[None]:
+    """What holds while a run goes on: it is shown to whoever looks on, and closed at the end."""
+    loop = asyncio.get_running_loop()
+    shown = progress_of(wanted=progress)
+    watching = None
     try:
-        async with aclosing(made.runner.outcomes()) as batches:
-            async for batch in batches:
-                for outcome in batch:
-                    yield outcome
-        if made.runner.error is not None:
-            raise made.runner.error
+        _warn(made.notices)
+        if shown is not None:
+            watching = asyncio.create_task(watch(shown, lambda: made.runner.tally.snapshot(loop.time())))
+        yield
     finally:
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
         await made.close()
+        snapshot = made.runner.tally.snapshot(loop.time())
+        if shown is not None and snapshot.run:  # one that could not begin has nothing to sum up
+            with suppress(Exception):  # a display that is gone is no reason to lose a run
+                shown.finish(snapshot)
+
+
+def _warn(notices: Iterable[str]) -> None:
+    """Each once in a program. No line of code is named: the event loop stands between the caller's and this one."""
+    for notice in notices:
+        warnings.warn_explicit(notice, HeadraceWarning, "headrace", 0, registry=_TOLD)
 
 
 def spare_source(path: str | os.PathLike[str], items: Any) -> None:
     """Raises OutputError where writing to `path` would replace what is read."""
+    source = items.path if isinstance(items, Table) else items
     try:
-        same = isinstance(items, str | os.PathLike) and Path(path).samefile(items)
+        same = isinstance(source, str | os.PathLike) and Path(path).samefile(source)
     except (OSError, ValueError):  # one of them is not there
         return
     if same:
         raise OutputError(f"{path} is the input itself.", hint="Write to another file.")
 
 
-def write_result(path: str | os.PathLike[str], info: RunInfo, history: History) -> int:
-    """The run's outcomes as a file, in the order of its source; returns how many rows."""
-    spec = info.spec
-    arrow_schema = spec.get("arrow_schema")
-    return write_outcomes(
-        path, lambda: history.scan(info.id), fields=spec.get("fields"), schema=spec.get("schema"),
-        arrow_schema=b64decode(arrow_schema) if arrow_schema else None,
-    )  # fmt: skip
-
-
-def run_sync(main: Coroutine[Any, Any, T]) -> T:
+def run_sync(main: Coroutine[Any, Any, R]) -> R:
     """The result of `main` on an event loop of its own; in a thread where this one has a loop already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return _run(main)
-    done: concurrent.futures.Future[T] = concurrent.futures.Future()
+    done: concurrent.futures.Future[R] = concurrent.futures.Future()
     task: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
-    async def cancellable() -> T:
+    async def cancellable() -> R:
         current = asyncio.current_task()
         if current is not None:
             task.append((asyncio.get_running_loop(), current))
@@ -209,7 +234,8 @@ def run_sync(main: Coroutine[Any, Any, T]) -> T:
         except BaseException as raised:  # noqa: BLE001 - raised again in the caller's thread
             done.set_exception(raised)
 
-    thread = threading.Thread(target=work, name="headrace-run")
+    context = contextvars.copy_context()  # the caller's, as in its own thread: it also says which cell shows the run
+    thread = threading.Thread(target=context.run, args=(work,), name="headrace-run")
     thread.start()
     try:
         return done.result()
@@ -222,7 +248,7 @@ def run_sync(main: Coroutine[Any, Any, T]) -> T:
         thread.join()
 
 
-def _run(main: Coroutine[Any, Any, T]) -> T:
+def _run(main: Coroutine[Any, Any, R]) -> R:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(main)
 

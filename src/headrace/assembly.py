@@ -229,7 +229,8 @@ def _info(task: Task, source: Source, settings: Settings, spec: dict[str, Any]) 
     """A run is its task, its source's name and its store."""
     identity = source.name or f"unnamed {secrets.token_hex(8)}"
     run = short(digest_of({"task": task.digest.hex(), "source": identity}))
-    stem = Path(re.sub(r"(?:\.(?:gz|zst))?(?:#(?:sheet|query|first)=.*)?$", "", source.name)).stem
+    at = source.name.partition("?")[0] if "://" in source.name else source.name  # a database's options are no name
+    stem = Path(re.sub(r"(?:\.(?:gz|zst))?(?:#(?:sheet|query|first)=.*)?$", "", at)).stem
     name = settings.name or f"{stem or 'run'}-{run[:6]}"
     return RunInfo(id=run, name=name, source=source.name, spec=spec)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from headrace.core.errors import UsageError
 from headrace.core.limits import Unit
+from headrace.core.outline import outline
 from headrace.flow.queue import LEAST_WEIGHT, MOST_WEIGHT, Priority
 from headrace.flow.retry import Retry
 
@@ -61,6 +62,9 @@ class Limits(msgspec.Struct, frozen=True):
                     hint="Give a number from 1 up.",
                 )
 
+    def __repr__(self) -> str:
+        return outline(self)
+
     @property
     def stated(self) -> dict[Unit, float]:
         """Only what is stated: calls in flight, requests and tokens per minute."""
@@ -93,6 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority = "normal"
     store: Path = DEFAULT_STORE
     ordered: bool = False
+    keep_prompts: bool = True
+    """Off: of prompts and items nothing is written into the store, only keys, digests and answers."""
     fresh: bool = False
     retry_failed: bool = True
     seed: int | None = None

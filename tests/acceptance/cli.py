@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import struct
@@ -45,6 +46,19 @@ class Ended:
     def sentences(self) -> list[str]:
         """What was said as an error."""
         return [line for line in self.err.splitlines() if line.startswith("headrace: ")]
+
+    @property
+    def error(self) -> str:
+        """The one error, with its kind at the end."""
+        assert len(self.sentences) == 1, self.err
+        assert "Traceback" not in self.err, self.err
+        assert re.search(r"\S \[[a-z-]+\]$", self.sentences[0]), self.sentences
+        return self.sentences[0]
+
+    @property
+    def kind(self) -> str:
+        """What that error is called, and the heading that explains it."""
+        return self.error.rpartition("[")[2].removesuffix("]")
 
 
 class Child:
@@ -226,8 +240,8 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def the_sentence(ended: Ended, status: int = 2) -> str:
-    """The one sentence an error is told in, where it is told as it has to be: that, and nothing else."""
+    """The one sentence an error is told in, where it is told as it has to be: that, and nothing else, with the heading
+    that explains it at its end. It is given back without that."""
     assert (ended.status, ended.out) == (status, ""), ended
-    assert len(ended.sentences) == 1, ended.err
-    assert ended.err == ended.sentences[0] + "\n", ended.err
-    return ended.sentences[0]
+    assert ended.err == ended.error + "\n", ended.err
+    return ended.error.rpartition(" [")[0]

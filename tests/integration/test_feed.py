@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from headrace.core.errors import UsageError
@@ -428,9 +430,13 @@ CHILD = """
 import asyncio, sys
 from headrace.core.errors import HeadraceError
 from headrace.data.source import open_source
+from headrace.data.table import Table
 
 async def main():
-    source = open_source("-", **eval(sys.argv[1]))
+    options = eval(sys.argv[1])
+    source = open_source(Table("-", **options.pop("how", {})), **options)
+    if source.notices:
+        print(*source.notices, flush=True)
     print("open", source.fields, repr(source.name), flush=True)
     async for batch in source:
         print([(item.key, item.data) for item in batch], flush=True)
@@ -493,7 +499,7 @@ def test_stdin_json_lines_come_one_by_one(child: Any) -> None:
 
 
 def test_stdin_csv_comes_row_by_row(child: Any) -> None:
-    """Anything that does not begin with { is CSV; its header is known at opening, before there is a row."""
+    """What begins as no JSON is CSV; its header is known at opening, before there is a row."""
     process = child("{'key': 'id', 'name': 'mine', 'first': 3}")
     process.send(b"id,t\r\n")
     assert process.line() == "open ('id', 't') 'mine#first=3'"
@@ -514,10 +520,10 @@ def test_stdin_csv_comes_row_by_row(child: Any) -> None:
         (b"", "error Standard input is empty."),
         (b" \n\n", "error Standard input is empty."),
         (b'{"a":\n', "error Standard input, line 1: no valid JSON"),
-        (b"a,a\n1,2\n", "error Standard input has columns that appear twice: 'a'"),
         (b"a,b\n", "error Standard input has a header but no rows."),
         (b"a,b\n1,2\n3\n", "error Standard input, line 3: expected 2 fields"),
-        (b"a,b\n1,\xff\n", "error Standard input, line 2: byte 3 (0xff) is no UTF-8"),
+        (b"a,b\n\xc3\xa4,\xff\n", "error Standard input, line 2, byte 4 (0xff) is no UTF-8"),
+        (b"a,b\n1,\0\n", "error Standard input, line 2: there is a NUL byte"),
     ],
 )
 def test_bad_stdin_is_told(child: Any, sent: bytes, told: str) -> None:
@@ -527,6 +533,75 @@ def test_bad_stdin_is_told(child: Any, sent: bytes, told: str) -> None:
     out, err = process.end()
     assert told in out
     assert err == ""
+
+
+def test_stdin_may_be_an_array(child: Any) -> None:
+    """Each value is an item as soon as it is whole; a header with brackets is one of CSV."""
+    process = child("{'key': 'id'}")
+    process.send(b'[\n{"id": 1}')
+    assert process.line() == "open ('id',) ''"
+    assert process.line() == "[('1', {'id': 1})]"
+    process.send(b',\n {"id": "]"}')
+    assert process.line() == "[(']', {'id': ']'})]"
+    process.send(b', {"id": 3}]\n')
+    assert process.line() == "[('3', {'id': 3})]"
+    assert process.end() == ("end\n", "")
+    process = child("{'key': '[id]'}")
+    process.send(b"[id],[text]\n1,x\n")
+    assert process.end()[0].splitlines()[1] == "[('1', {'[id]': '1', '[text]': 'x'})]"
+    process = child()
+    process.send(b"[1, 2] [3]")
+    assert "error Standard input, line 1, character 8: no valid JSON" in process.end()[0]
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,ü\n", '[{"a": "1", "b": "ü"}]', '{"a": "1", "b": "ü"}\n'])
+def test_stdin_in_any_packing_and_encoding(child: Any, text: str) -> None:
+    """Archives and marks are known by their first bytes; what was guessed is told."""
+    for content in (
+        text.encode("utf-32"),
+        gzip.compress(text.encode("utf-8-sig")),
+        pa.compress(text.encode("utf-16"), "zstd", asbytes=True),
+    ):
+        process = child("{'first': 1}")
+        process.send(content)
+        out, err = process.end()
+        assert out.splitlines()[0] == "open ('a', 'b') ''"
+        assert "{'a': '1', 'b': 'ü'}" in out
+        assert err == ""
+    process = child()
+    process.send(text.encode("cp1252"))
+    out, _ = process.end()
+    assert "Standard input is not UTF-8; it was read as Windows-1252." in out.splitlines()[0]
+    assert "{'a': '1', 'b': 'ü'}" in out
+    process = child("{'how': {'encoding': 'cp850'}}")
+    process.send(text.encode("cp850"))
+    out, _ = process.end()
+    assert out.startswith("open")
+    assert "{'a': '1', 'b': 'ü'}" in out
+
+
+def test_stdin_with_a_stated_delimiter_is_csv(child: Any) -> None:
+    """Also where it begins like JSON; without one it is found."""
+    process = child("{'how': {'delimiter': ';'}}")
+    process.send(b"{a;b\n1;2\n")
+    out, _ = process.end()
+    assert "open ('(a', 'b')" in out
+    assert "{'(a': '1', 'b': '2'}" in out
+    process = child()
+    process.send(b"sep=|\na|b\n")
+    assert process.line() == "open ('a', 'b') ''"
+    process.send(b"1|2\n")
+    assert "{'a': '1', 'b': '2'}" in process.line()
+
+
+def test_a_cut_archive_on_stdin_is_told(child: Any) -> None:
+    """After the rows that came before."""
+    process = child()
+    packed = gzip.compress(b"a\n" + b"".join(b"%d\n" % n for n in range(100_000)))
+    out, err = process.process.communicate(packed[:-50], timeout=PATIENCE_S)
+    assert b"'a': '50000'" in out
+    assert b"error Standard input ends in the middle of its gzip data" in out
+    assert err == b""
 
 
 def test_stdin_is_read_once(child: Any) -> None:

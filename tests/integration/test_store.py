@@ -1,6 +1,7 @@
 """The store and its twin: one contract, both held to it. What only a file can do comes after."""
 
 import asyncio
+import gzip
 import sqlite3
 import threading
 import time
@@ -17,9 +18,9 @@ from headrace.core.call import Reply
 from headrace.core.digest import Digest, digest_of
 from headrace.core.errors import RunIsLive, StoreError
 from headrace.core.item import Failure, Outcome
-from headrace.core.ports import Answered, Done, Rejected, Released, RunInfo
+from headrace.core.ports import Answered, Counts, Done, Figures, Rejected, Released, RunInfo
 from headrace.store import tables
-from headrace.store.history import SqliteHistory
+from headrace.store.history import KILLED, SqliteHistory
 from headrace.store.memory import Memory, MemoryStore
 from headrace.store.sqlite import SqliteStore
 
@@ -309,88 +310,227 @@ def test_what_was_learnt_of_an_endpoint_is_remembered(world: tuple[Open, Open]) 
     using(main)
 
 
-# What only a file can do.
-
-
-# As version 1 made it; never to be changed.
-VERSION_1 = """
-CREATE TABLE answers (
-    digest BLOB PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, input_tokens INTEGER, output_tokens INTEGER,
-    cached_tokens INTEGER, model TEXT, seconds REAL NOT NULL, at REAL NOT NULL);
-CREATE TABLE evidence (
-    digest BLOB NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL, input_tokens INTEGER, output_tokens INTEGER,
-    cached_tokens INTEGER, model TEXT, seconds REAL NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL);
-CREATE TABLE claims (digest BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE runs (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, source TEXT NOT NULL, spec TEXT NOT NULL,
-    status TEXT NOT NULL, reason TEXT NOT NULL, started_at REAL NOT NULL, ended_at REAL, session INTEGER NOT NULL,
-    total INTEGER, owner TEXT);
-CREATE TABLE outcomes (
-    run INTEGER NOT NULL REFERENCES runs (number), key TEXT NOT NULL, position INTEGER NOT NULL,
-    session INTEGER NOT NULL, item TEXT NOT NULL, value TEXT, error TEXT, attempts INTEGER NOT NULL,
-    seconds REAL NOT NULL, usd REAL, cached INTEGER NOT NULL, stage TEXT NOT NULL, input_tokens INTEGER,
-    output_tokens INTEGER, PRIMARY KEY (run, key));
-CREATE INDEX outcomes_in_order ON outcomes (run, position);
-PRAGMA application_id = 0x68726163;
-PRAGMA user_version = 1;
-"""
-
-
-def _of_version_1(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.executescript(VERSION_1)
-    with connection:
-        connection.execute("INSERT INTO answers VALUES (?, 'a', 'stop', 1, 2, 0, 'm', 0.5, 1e9)", (D[0],))
-        connection.execute("INSERT INTO evidence VALUES (?, 'x', 'stop', 1, 2, 0, 'm', 0.5, 1e9, 'bad')", (D[1],))
-        connection.execute("INSERT INTO claims VALUES (?, 'dead')", (D[2],))
-        connection.execute("INSERT INTO runs VALUES (7, 'r', 'run', '/in.csv', '{}', 'stopped', 'y', 1, 2, 3, 9, NULL)")
-        connection.execute(
-            "INSERT INTO outcomes VALUES (7, 'k0', 0, 3, '{\"text\":\"t0\"}', '{\"n\":0}', NULL, 1, 0.5, NULL, 0, '', 3, 2)"
-        )
-    connection.close()
-
-
-def _rows_of_version_1(path: Path) -> list[Any]:
-    connection = sqlite3.connect(path)
-    tables = ("answers", "evidence", "claims", "runs", "outcomes")
-    rows = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
-    connection.close()
-    return rows
-
-
-def test_a_store_of_version_1_is_upgraded_where_it_is(tmp_path: Path) -> None:
-    """All that was in it is in it, and it takes leases; its history can be read before and after."""
-    path = tmp_path / "s.db"
-    _of_version_1(path)
-    before = _rows_of_version_1(path)
-    assert [found.value for found in SqliteHistory(path).scan("r")] == [{"n": 0}]
-    assert _version_of(path) == 1, "reading changes nothing"
+def test_counts_are_of_what_the_run_itself_took(world: tuple[Open, Open]) -> None:
+    """An answer of another run costs no call and no token; the same while it goes on and once it is over."""
 
     async def main() -> None:
-        store = SqliteStore(path)
-        assert _rows_of_version_1(path) == before
-        assert await store.find(D) == {D[0]: Reply("a", "stop", 1, 2, 0, "m", attempts=0, seconds=0.5)}
-        assert await store.claim([D[2]]) == {}
-        assert await store.lease("e", _write(b"1")) == b"1"
-        store.remember("e", b"x")
-        assert (await store.open_run(INFO)).session == 4
+        store = world[0]()
+        opened = await store.open_run(INFO)
+        await store.commit([Done("r", outcome(0)), Done("r", outcome(1, cached=True, attempts=0))])
+        running = world[1]().counts("r")
+        assert (running.ok, running.calls, running.input_tokens, running.output_tokens) == (2, 1, 3, 2)
+        assert running.pending is None
+        await store.close_run(_ended(opened, "stopped", 5))
+        assert world[1]().counts("r") == msgspec.structs.replace(running, pending=3)
+        await store.open_run(INFO)
+        await store.commit([Done("r", outcome(2))])
+        assert world[1]().counts("r").ok == 3
         await store.close()
 
     using(main)
-    assert _version_of(path) == 2
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT count(*) FROM leases").fetchone() == (0,), "a clean end leaves none"
-    connection.close()
-    assert [found.value for found in SqliteHistory(path).scan("r")] == [{"n": 0}]
+
+
+def test_figures_are_kept_with_their_run(world: tuple[Open, Open]) -> None:
+    """The last ones that were posted or closed with; a session that brings none leaves them; lists go without."""
+
+    async def main() -> None:
+        store, history = world[0](), world[1]
+        opened = await store.open_run(INFO)
+        assert history().run("r").figures is None
+        store.post([Figures("r", b"first")])
+        await store.commit([Figures("r", b"second")])
+        assert history().run("r").figures == b"second"
+        assert [info.figures for info in history().runs()] == [None]
+        await store.close_run(msgspec.structs.replace(opened, status="stopped", figures=b"third"))
+        assert history().run("r").figures == b"third"
+        opened = await store.open_run(INFO)
+        assert history().run("r").figures == b"third"
+        await store.close_run(msgspec.structs.replace(opened, status="finished"))
+        assert history().run("r").figures == b"third"
+        assert history().run("r").session == 2
+        assert history().run("other") is None
+        await store.close()
+
+    using(main)
+
+
+def test_failures_alone_can_be_read(world: tuple[Open, Open]) -> None:
+    """In the order of the source, like all."""
+
+    async def main() -> None:
+        store = world[0]()
+        await store.open_run(INFO)
+        bad = Failure("timeout", "late")
+        done = [outcome(number, **({"value": None, "error": bad} if number % 3 else {})) for number in range(9)]
+        await store.commit([Done("r", each) for each in reversed(done)])
+        assert [found.position for found in world[1]().scan("r", failed_only=True)] == [1, 2, 4, 5, 7, 8]
+        await store.close()
+
+    using(main)
+
+
+DISCREET = msgspec.structs.replace(
+    INFO,
+    spec={
+        "work": "ask", "prompt": "CANARY {text}", "system": "CANARY", "returns": "label: a|b", "fields": ["id", "text"],
+        "schema": {"type": "object", "description": "CANARY", "properties": {"description": {"title": "CANARY"}}},
+        "params": {"seed": 1, "user": "CANARY"}, "query": "CANARY", "key": None, "keep_prompts": False,
+    },
+)  # fmt: skip
+
+
+def test_a_run_may_keep_no_prompts(world: tuple[Open, Open]) -> None:
+    """Of question and items nothing is kept, of messages what is our own; keys, answers and numbers are."""
+
+    async def main() -> None:
+        store = world[0]()
+        opened = await store.open_run(DISCREET)
+        said = 'The provider answered 400: "CANARY" is bad.'
+        await store.commit(
+            [
+                Done("r", outcome(0, item={"text": "CANARY"}, value="an answer")),
+                Done("r", outcome(1, item="CANARY", value=None, error=Failure("rejected", said, "CANARY"))),
+                Done("r", outcome(2, item="CANARY", value=None, error=Failure("function", "ValueError: CANARY"))),
+                Done("r", outcome(3, item="CANARY", value=None, error=Failure("answer", "No JSON.", "Ask.", "raw"))),
+            ]
+        )
+        group = {"kind": "rejected", "message": said, "hint": "CANARY", "count": 1}
+        store.post([Figures("r", msgspec.json.encode({"failures": [group], "reason": "CANARY", "ok": 1}))])
+        stopped = msgspec.structs.replace(
+            opened, status="stopped", reason=f"Nothing but failures for 30 s. The last: {said}"
+        )
+        await store.close_run(msgspec.structs.replace(stopped, spec=DISCREET.spec))
+        history = world[1]()
+        info = history.run("r")
+        found = list(history.scan("r"))
+        assert "CANARY" not in repr((info, found, history.runs(), opened))
+        assert info.reason.startswith("Nothing but failures for 30 s. What was said is not kept")
+        assert info.spec["schema"] == {"type": "object", "properties": {"description": {}}}
+        assert info.spec["params"] == {"seed": 1}
+        assert [done.item for done in found] == [{"key": f"k{number}"} for number in range(4)]
+        assert found[0].value == "an answer"
+        assert found[1].error.message.startswith("The provider answered 400. What was said is not kept")
+        assert found[3].error == Failure("answer", "No JSON.", "Ask.", "raw")
+        assert msgspec.json.decode(info.figures)["ok"] == 1
+        await store.close()
+
+    using(main)
+
+
+def test_a_run_may_keep_no_prompts_any_more(world: tuple[Open, Open]) -> None:
+    """What its earlier sessions kept goes too; a later session that keeps them has them again."""
+
+    async def main() -> None:
+        store = world[0]()
+        opened = await store.open_run(INFO)
+        bad = Failure("rejected", "CANARY")
+        await store.commit(
+            [Done("r", outcome(0, item={"text": "CANARY"})), Done("r", outcome(1, value=None, error=bad))]
+        )
+        await store.close_run(_ended(opened, "stopped", None))
+        opened = await store.open_run(DISCREET)
+        found = list(world[1]().scan("r"))
+        assert "CANARY" not in repr((found, world[1]().run("r")))
+        assert [done.item for done in found] == [{"key": "k0"}, {"key": "k1"}]
+        assert found[1].error.kind == "rejected"
+        await store.close_run(_ended(opened, "stopped", None))
+        await store.open_run(INFO)
+        await store.commit([Done("r", outcome(0, cached=True, attempts=0))])
+        assert next(world[1]().scan("r")).item == {"text": "t0"}
+        await store.close()
+
+    using(main)
+
+
+# What only a file can do.
+
+
+OLD = Path(__file__).parent / "stores"
+"""Files that earlier versions wrote and were killed over, never to be changed."""
+_FIRST_COLUMNS = {
+    "answers": "digest, text, finish, input_tokens, output_tokens, cached_tokens, model, seconds, at",
+    "evidence": "digest, text, finish, input_tokens, output_tokens, cached_tokens, model, seconds, at, reason",
+    "claims": "digest, owner",
+    "runs": "number, id, name, source, spec, status, reason, started_at, ended_at, session, total, owner",
+    "outcomes": "run, key, position, session, item, value, error, attempts, seconds, usd, cached, stage, input_tokens, "
+    "output_tokens",
+}
+
+
+def _old(version: int, path: Path) -> Path:
+    path.write_bytes(gzip.decompress((OLD / f"version-{version}.db.gz").read_bytes()))
+    return path
+
+
+def _rows(path: Path) -> list[Any]:
+    """All that a store of version 1 has."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [
+            connection.execute(f"SELECT {columns} FROM {table}").fetchall() for table, columns in _FIRST_COLUMNS.items()
+        ]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_store_of_an_earlier_version_is_upgraded_where_it_is(version: int, tmp_path: Path) -> None:
+    """All that was in it is in it, and it takes what is new; its history can be read before and after."""
+    path = _old(version, tmp_path / "s.db")
+    before = _rows(path)
+    history = SqliteHistory(path)
+    _old_history(history)
+    assert _version_of(path) == version, "reading changes nothing"
+
+    async def main() -> None:
+        store = SqliteStore(path)
+        assert _rows(path) == before
+        known = Reply('{"mood": "good"}', "stop", 12, 5, 0, model="m", attempts=0, seconds=0.25)
+        digests = [digest_of(f"q{number}") for number in range(11)]
+        assert await store.find(digests) == dict.fromkeys(digests[:4], known)
+        assert await store.claim(digests[9:]) == {}, "a bad answer is not served, and who claimed the other is dead"
+        assert await store.lease("e", _write(b"1")) == b"1"
+        store.remember("e", b"x")
+        opened = await store.open_run(msgspec.structs.replace(INFO, id=OLD_RUN))
+        assert opened.session == 3
+        await store.commit([Done(OLD_RUN, outcome(0, samples=("a", "b"), agreement=0.5))])
+        store.post([Figures(OLD_RUN, b"figures")])
+        await store.close()
+
+    _old_history(history)
+    using(main)
+    assert _version_of(path) == 3
+    assert history.run(OLD_RUN).figures == b"figures"  # type: ignore[union-attr]
+    assert [(found.position, found.agreement) for found in history.scan(OLD_RUN)][:3] == [
+        (0, None),
+        (0, 0.5),
+        (1, None),
+    ]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM leases WHERE endpoint = 'e'").fetchone() == (0,)
     using(_opened_and_closed(path))
+
+
+OLD_RUN = "0123456789abcdef"
+
+
+def _old_history(history: SqliteHistory) -> None:
+    """What the earlier version's command would have told."""
+    killed, finished = history.runs()
+    assert (killed.name, killed.status, killed.reason) == ("killed", "interrupted", KILLED)
+    assert (finished.name, finished.status, finished.session, finished.total) == ("reviews", "finished", 2, 5)
+    assert finished.spec["system"] == "Be brief."
+    assert history.run(OLD_RUN) == finished
+    assert history.counts(OLD_RUN) == Counts(4, 1, 0, 5, 60, 25)
+    found = list(history.scan(OLD_RUN))
+    assert [done.key for done in found] == ["0-k", "1-k", "2-k", "3-k", "9-k"]
+    assert found[0].value == {"mood": "good"}
+    assert [done.key for done in history.scan(OLD_RUN, failed_only=True)] == ["9-k"]
 
 
 def test_many_upgrade_and_create_a_store_at_once(tmp_path: Path) -> None:
     """Whoever comes first does it; nobody fails, and nothing is done twice."""
     for path in (tmp_path / "old.db", tmp_path / "new.db"):
         if path.stem == "old":
-            _of_version_1(path)
+            _old(1, path)
         barrier = threading.Barrier(6)
 
         def opens(path: Path, barrier: threading.Barrier) -> None:
@@ -400,8 +540,8 @@ def test_many_upgrade_and_create_a_store_at_once(tmp_path: Path) -> None:
         with ThreadPoolExecutor(6) as threads:
             for opened in [threads.submit(opens, path, barrier) for _ in range(6)]:
                 opened.result()
-        assert _version_of(path) == 2
-    assert len(_rows_of_version_1(tmp_path / "old.db")[0]) == 1
+        assert _version_of(path) == 3
+    assert len(_rows(tmp_path / "old.db")[0]) == 4
 
 
 def test_a_store_waits_for_who_is_creating_it(tmp_path: Path) -> None:
@@ -414,22 +554,22 @@ def test_a_store_waits_for_who_is_creating_it(tmp_path: Path) -> None:
             opened.result(0.2)
         other.execute("COMMIT")
         opened.result()
-    assert _version_of(path) == 2
+    assert _version_of(path) == 3
 
 
 def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half an upgrade is none: the store is as it was, and opens when what was in the way is gone."""
     path = tmp_path / "s.db"
-    _of_version_1(path)
-    before = _rows_of_version_1(path)
+    _old(1, path)
+    before = _rows(path)
     with monkeypatch.context() as patch:
         patch.setattr("headrace.store.tables.STEPS", (tables.STEPS[0], tables.STEPS[1] + "CREATE TABLE answers (a);\n"))
-        with pytest.raises(StoreError, match="cannot be opened"):
+        with pytest.raises(StoreError, match="could not be opened"):
             SqliteStore(path)
     assert _version_of(path) == 1
-    assert _rows_of_version_1(path) == before
+    assert _rows(path) == before
     using(_opened_and_closed(path))
-    assert _version_of(path) == 2
+    assert _version_of(path) == 3
 
 
 def _version_of(path: Path) -> int:
@@ -447,10 +587,10 @@ def test_a_lease_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
         store = SqliteStore(path)
         await store.lease("e", _write(b"1"))
         store._connection.execute("PRAGMA query_only = 1")
-        with pytest.raises(StoreError, match="could not be written"):
+        with pytest.raises(StoreError, match="may not be written"):
             await store.lease("e", _write(b"2"))
         store.remember("e", b"lost")
-        with pytest.raises(StoreError, match="could not be written"):
+        with pytest.raises(StoreError, match="may not be written"):
             await store.unlease("e")
         store._connection.execute("PRAGMA query_only = 0")
         await store.commit([Answered(D[0], Reply("a"))])
@@ -558,7 +698,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="version 99; this headrace reads version 2"):
+    with pytest.raises(StoreError, match="version 99; this headrace reads version 3"):
         SqliteStore(path)
 
 

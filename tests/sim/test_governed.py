@@ -190,9 +190,9 @@ def test_a_callback_that_raises_ends_its_own_run_alone(kind: type[Event]) -> Non
                 raise ValueError("mine")
 
         a._callback = raising
-        broken, outcomes = await asyncio.gather(collect(a), collect(b), return_exceptions=True)
-        assert isinstance(outcomes, list)
-        return broken, outcomes
+        ended = await asyncio.gather(collect(a), collect(b), return_exceptions=True)
+        assert isinstance(ended[1], list)
+        return ended[0], ended[1]
 
     broken, outcomes = run(main())
     assert isinstance(broken, ValueError)

@@ -1,14 +1,20 @@
-"""The forecast of a table's rows."""
+"""What is seen of a text before it is read: the forecast of its rows, and whether it is UTF-8."""
 
 import csv
 import io
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.core.errors import InputError
 from headrace.data import count
+from headrace.data.count import Check, CsvLines, Lines, Looked, look
+
+
+def pieces(content: bytes, size: int) -> Iterator[bytes]:
+    return (content[at : at + size] for at in range(0, len(content), size))
 
 
 @given(
@@ -18,28 +24,58 @@ from headrace.data import count
     end=st.booleans(),
     chunk=st.integers(1, 9),
 )
-def test_csv_rows_are_counted_as_they_are_read(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], end: bool, chunk: int
-) -> None:
+def test_csv_rows_are_counted_as_they_are_read(rows: list[list[str]], end: bool, chunk: int) -> None:
     """Quoted line breaks, quotes in quotes, a missing last line end, any chunk size: the csv module's own count."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([["a", "b"], *rows])
-    path = tmp_path_factory.mktemp("t") / "t.csv"
-    path.write_text(text.getvalue() if end else text.getvalue().removesuffix("\n"), "utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(count, "_CHUNK_BYTES", chunk)
-        assert count.csv_rows(path) == len(rows)
+    content = (text.getvalue() if end else text.getvalue().removesuffix("\n")).encode()
+    assert look(pieces(content, chunk), "t", None, CsvLines()) == Looked("utf-8", len(content), len(rows))
 
 
-def test_lines_are_counted(tmp_path: Path) -> None:
-    """With and without a last line end; what is too large or not there has no count."""
-    path = tmp_path / "t.jsonl"
-    path.write_text("1\n2\n3")
-    assert count.lines(path) == 3
-    path.write_text("1\n2\n")
-    assert count.lines(path) == 2
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(count, "MOST_BYTES", 1)
-        assert count.lines(path) is None
-        assert count.csv_rows(path) is None
-    assert count.lines(tmp_path / "none") is None
+def test_lines_are_counted() -> None:
+    """With and without a last line end, with carriage returns alone; an empty text has no count."""
+    assert look(iter([b"1\n2\n", b"3"]), "t", None, Lines()).rows == 3
+    assert look(iter([b"1\n2\n"]), "t", None, Lines()).rows == 2
+    assert look(iter([b'a,b\r1,"\r"\r', b"3,4"]), "t", None, CsvLines()).rows == 2
+    assert look(iter([b"a,b\r1,2\r"]), "t", None, CsvLines()).rows == 1
+    assert look(iter([]), "t", None, Lines()) == Looked("utf-8", 0, None)
+
+
+def test_wide_text_is_counted_as_it_reads() -> None:
+    """A line break of UTF-16 is two bytes, and one of them may be a half of another letter."""
+    text = "a,b\n1,Ċ\n2,਀\n"
+    for codec in ("utf-16", "utf-32"):
+        assert look(pieces(text.encode(codec), 5), "t", None, CsvLines()).rows == 2
+
+
+def test_what_is_too_large_has_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But its start is looked at."""
+    monkeypatch.setattr(count, "MOST_BYTES", 10)
+    assert look(iter([b"a\n\xe4\n", b"1\n" * 50]), "t", None, Lines()).codec == "cp1252"
+    assert look(iter([b"a\n1\n", b"1\n" * 50, b"\xe4"]), "t", None, Lines()) == Looked("utf-8")
+
+
+@given(text=st.text(), size=st.integers(1, 9))
+def test_any_utf8_passes(text: str, size: int) -> None:
+    """Wherever it is cut."""
+    check = Check("t")
+    for chunk in pieces(text.encode("utf-8", "ignore"), size):
+        check.add(chunk)
+    check.ended()
+    assert check.judged() == ("utf-8", "")
+
+
+@given(before=st.text("ab\n", max_size=30), size=st.integers(1, 9), bad=st.sampled_from([b"\xff", b"\xe4a", b"\xc3"]))
+def test_the_place_of_a_bad_byte(before: str, size: int, bad: bytes) -> None:
+    """Line and byte are right wherever the chunks are cut, also at the very end."""
+    line, at = before.count("\n") + 1, len(before) - before.rfind("\n")
+
+    def judge() -> None:
+        check = Check("t", stated=True)
+        for chunk in pieces(before.encode() + bad, size):
+            check.add(chunk)
+        check.ended()
+
+    with pytest.raises(InputError) as caught:
+        judge()
+    assert f"t, line {line}, byte {at} (0x{bad[0]:02x})" in str(caught.value)

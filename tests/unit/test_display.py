@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import os
 import re
 import subprocess
@@ -14,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from headrace.cli.display import LINE_EVERY_S, LIVE_EVERY_S, Display, preview, terminal
-from headrace.cli.lines import ASCII, UNICODE, Glyphs, live_lines, log_line, printable
-from headrace.core.event import RunStarted
+from headrace.cli.display import LINE_AT_MOST_EVERY_S, LINE_EVERY_S, LIVE_EVERY_S, Display
+from headrace.cli.preview import preview, terminal
+from headrace.cli.screen import CLEARED, frame_of, is_animated, is_coloured, room_for
 from headrace.engine.snapshot import CallErrors, FailureGroup, Hold, LimitChange, LimitUse, Snapshot
-from headrace.engine.tally import Tally
+from headrace.report.lines import health, live_lines, log_line
+from headrace.report.signs import ASCII, UNICODE, Glyphs, glyphs_of, printable
 from headrace.report.text import cells
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -103,9 +105,11 @@ class Stream(io.StringIO):
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No word of the tester's own terminal."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    unwanted = "NO_COLOR FORCE_COLOR COLUMNS LINES TTY_COMPATIBLE TTY_INTERACTIVE CI LC_ALL LC_CTYPE TERM_PROGRAM"
+    for name in unwanted.split():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("LANG", "C.UTF-8")
 
 
 def lines_of(snapshot: Snapshot, width: int = 100, glyphs: Glyphs = UNICODE) -> list[str]:
@@ -119,7 +123,7 @@ def columns(line: str) -> int:
 
 
 def without_escapes(text: str) -> str:
-    """Terminal output without rich's own colours and movements."""
+    """Terminal output without our own colours and movements."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
@@ -153,7 +157,7 @@ def test_live_lines_tell_what_bounds_the_run() -> None:
     """In flight of what is allowed, what binds, the queue, the use of each known limit, quantiles, CPU and memory."""
     lines = lines_of(BOUND)
     for sought in (
-        "37/40 in flight · bound by requests · 212 waiting",
+        "all well · 37/40 in flight · bound by requests · 212 waiting",
         "requests 98 % of about 598/min · tokens 41 % of 90,000/min",
         "calls P50 1.9 s · P95 4.1 s · P99 6.0 s · CPU 13 % · 118 MB",
         "failed calls: 14 throttled (429), 13 timeout",
@@ -184,16 +188,17 @@ def test_a_disturbance_stands_out() -> None:
     assert not {"yellow", "red"} & set(calm.values())
     broken = styles(msgspec.structs.replace(BOUND, binding="breaker", cpu_share=0.97))
     assert (broken["held by the breaker"], broken["CPU 97 %"]) == ("yellow", "yellow")
+    assert broken["waiting"] == "bold yellow"
     assert styles(msgspec.structs.replace(BOUND, binding="backoff"))["held by backoff"] == "yellow"
 
 
 def test_without_a_known_limit_only_what_is_in_flight_is_told() -> None:
     """No gauge yet, no limit of concurrency, nobody waiting: no word about what is not known."""
-    assert "10/10 in flight" in lines_of(RUNNING)
+    assert "all well · 10/10 in flight" in lines_of(RUNNING)
     free = msgspec.structs.replace(RUNNING, concurrency=0, uses=(LimitUse(unit="concurrency", used=3),), in_flight=3)
-    assert "3 in flight" in lines_of(free)
+    assert "all well · 3 in flight" in lines_of(free)
     shared = msgspec.structs.replace(BOUND, in_flight=10, others=27, queued=0)
-    assert "37/40 in flight · bound by requests · 27 of them held elsewhere" in lines_of(shared)
+    assert "all well · 37/40 in flight · bound by requests · 27 of them held elsewhere" in lines_of(shared)
 
 
 def test_what_binds_comes_first_where_not_all_limits_fit() -> None:
@@ -202,7 +207,7 @@ def test_what_binds_comes_first_where_not_all_limits_fit() -> None:
     assert "requests 98 % of about 598/min · tokens 41 % of 90,000/min" in lines_of(tokens, 60)
     narrow = lines_of(tokens, 39)
     assert "tokens 41 % of 90,000/min" in narrow
-    assert "37/40 in flight · bound by tokens" in narrow
+    assert "all well · 37/40 in flight" in narrow
     assert "calls P50 1.9 s · P95 4.1 s · P99 6.0 s" in narrow
 
 
@@ -262,13 +267,13 @@ def test_printable_cuts_and_says_so() -> None:
 def test_terminal_shows_live_lines_and_then_the_summary() -> None:
     """On a terminal the live lines are redrawn in place, taken away, and the summary follows; the cursor comes back."""
     stream = Stream(tty=True)
-    display = Display(stream, width=80)
+    display = Display(stream, size=(80, 24))
     display.update(RUNNING)
     display.update(RUNNING)
     display.finish(ENDED)
     shown = stream.getvalue()
-    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
-    assert "\x1b[2K" in shown
+    assert shown.count(CLEARED) == shown.count("\x1b[?25h") == 1
+    assert shown.rindex("\x1b[?25l") < shown.index("\x1b[?25h")
     summary = without_escapes(shown.rpartition("\x1b[?25h")[2])
     for sought in (
         "Done.",
@@ -286,7 +291,7 @@ def test_no_color_has_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     """With NO_COLOR the live display works and sends no colour, neither live nor at the end."""
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Stream(tty=True)
-    display = Display(stream, width=80)
+    display = Display(stream, size=(80, 24))
     display.update(RUNNING)
     display.finish(ENDED)
     assert "612 / 1,000" in stream.getvalue()
@@ -297,7 +302,7 @@ def test_no_color_has_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_narrow_terminal(width: int) -> None:
     """A phone-wide terminal shows everything in lines that fit."""
     stream = Stream(tty=True)
-    display = Display(stream, width=width)
+    display = Display(stream, size=(width, 24))
     display.update(RUNNING)
     display.finish(ENDED)
     shown = without_escapes(stream.getvalue().replace("\r", "\n"))
@@ -307,7 +312,7 @@ def test_narrow_terminal(width: int) -> None:
 def test_ascii_terminal() -> None:
     """Where the terminal cannot show more than ASCII, everything is ASCII, foreign text too."""
     stream = Stream(tty=True, encoding="ascii")
-    display = Display(stream, width=80)
+    display = Display(stream, size=(80, 24))
     display.update(msgspec.structs.replace(RUNNING, name="größe 通話"))
     display.finish(ENDED)
     assert stream.getvalue().isascii()
@@ -334,9 +339,41 @@ def test_pipe_does_not_catch_up() -> None:
     """After a silence of minutes one line comes, not one for each that was missed."""
     stream = Stream()
     display = Display(stream)
-    for seconds in (0.0, 6.0, 600.0, 600.3, 605.0, 600.0 + LINE_EVERY_S):
+    for seconds in (0.0, 6.0, 600.0, 600.3, 605.0, 600.0 + 150.0):
         display.update(msgspec.structs.replace(RUNNING, seconds=seconds))
-    assert [line.split(":")[0] for line in stream.getvalue().splitlines()[1:]] == ["6 s", "10", "10"]
+    assert [line.split(": 612")[0] for line in stream.getvalue().splitlines()[1:]] == ["6 s", "10:00 min", "12:30 min"]
+
+
+def test_lines_of_a_log_come_less_often_the_longer_it_takes() -> None:
+    """Every ten seconds at first, every five minutes in the end: a run of a day writes some three hundred lines."""
+    stream = Stream()
+    display = Display(stream)
+    told: list[int] = []
+    for second in range(86_400):
+        display.update(msgspec.structs.replace(RUNNING, seconds=float(second)))
+        if stream.tell():
+            told.append(second)
+            stream.seek(0)
+            stream.truncate()
+    waits = [later - earlier for earlier, later in itertools.pairwise(told[1:])]
+    assert told[:4] == [0, 5, 15, 25]
+    assert waits == sorted(waits)
+    assert waits[-1] == LINE_AT_MOST_EVERY_S
+    assert len(told) < 320
+
+
+def test_a_turn_for_the_worse_is_told_at_once() -> None:
+    """A log with minutes between its lines tells within a second that all is not well, once, and that it is again."""
+    stream = Stream()
+    display = Display(stream)
+    calm = msgspec.structs.replace(RUNNING, failed=0, failures=())
+    for second in range(4000):
+        wait = Hold("the provider asks to wait", 90.0) if 2000 <= second < 2900 else None
+        display.update(msgspec.structs.replace(calm, seconds=float(second), hold=wait))
+    turns = [line.partition(": ")[0] for line in stream.getvalue().splitlines() if line.startswith(("33:20", "48:20"))]
+    assert turns == ["33:20 min", "48:20 min"]
+    assert stream.getvalue().count("the provider asks to wait") <= 5
+    assert LINE_EVERY_S < 90
 
 
 def test_pipe_tells_at_once_that_the_run_stops() -> None:
@@ -442,7 +479,7 @@ def test_foreign_text_steers_nothing(*, tty: bool) -> None:
         hold=Hold(evil, 3),
     )
     stream = Stream(tty=tty)
-    display = Display(stream, width=300)
+    display = Display(stream, size=(300, 40))
     display.update(snapshot)
     display.update(msgspec.structs.replace(snapshot, state="stopping"))
     display.finish(msgspec.structs.replace(snapshot, state="ended"))
@@ -465,7 +502,7 @@ def test_a_stream_that_breaks_silences_the_display() -> None:
             raise BrokenPipeError(32, f"{len(text)} characters for nobody")
 
     for tty in (True, False):
-        display = Display(Broken(tty=tty), width=80)
+        display = Display(Broken(tty=tty), size=(80, 24))
         display.update(RUNNING)
         display.update(RUNNING)
         display.finish(ENDED)
@@ -476,40 +513,133 @@ def test_a_stream_that_breaks_silences_the_display() -> None:
     display.finish(ENDED)
 
 
-def test_watch_reads_the_tally_until_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watching task looks at most eight times a second, and gives the terminal back when cancelled."""
-    looks: list[float] = []
-    waits: list[float] = []
-    real_sleep = asyncio.sleep
-
-    async def sleep(delay_s: float) -> None:
-        """Passes at once and notes how long it should have been."""
-        waits.append(delay_s)
-        await real_sleep(0)
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+def test_watch_reads_the_tally_until_it_is_cancelled() -> None:
+    """The watching task looks again and again, at once where it is told to, and gives the terminal back when cancelled."""
     stream = Stream(tty=True)
-    tally = Tally()
-    tally.add(RunStarted(0.0, "r", "calls", "calls.csv", 10, 2))
+    display = Display(stream, size=(60, 24))
+    looks: list[Snapshot] = []
 
-    def clock() -> float:
-        """A run's clock that counts who looks."""
-        looks.append(0.0)
-        return float(len(looks))
+    def look() -> Snapshot:
+        """Counts who looks."""
+        looks.append(RUNNING)
+        return RUNNING
 
-    async def scene() -> None:
-        """Let it look five times."""
-        task = asyncio.create_task(Display(stream, width=60).watch(tally, clock))
+    async def scene() -> float:
+        """Five looks, asked for without waiting."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.create_task(display.watch(look))
         while len(looks) < 5:
-            await real_sleep(0)
+            display.redraw()
+            await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        return loop.time()
 
     asyncio.run(scene())
-    assert set(waits) == {LIVE_EVERY_S}
     assert LIVE_EVERY_S >= 1 / 8
-    assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h") == 1
+    assert stream.getvalue().count("\x1b[?25h") == 1
+    assert stream.getvalue().endswith(CLEARED)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 12, 24, 100])
+def test_a_low_terminal_shows_what_matters_most(rows: int) -> None:
+    """However low it is, the lines fit with one to spare; how far, whether all is well and what is waited for stay."""
+    busy = msgspec.structs.replace(BOUND, hold=Hold("the provider asks to wait", 9.0))
+    lines = ["".join(text for text, _ in line) for line in live_lines(busy, 99, UNICODE, room_for(rows))]
+    assert 1 <= len(lines) <= max(rows - 1, 1)
+    assert any("61 %" in line for line in lines)
+    if rows >= 4:
+        assert any(line.startswith("waiting ·") for line in lines)
+        assert "waiting 9 s: the provider asks to wait" in lines
+    whole = lines_of(busy)
+    assert [line for line in whole if line in lines] == lines  # in their order
+
+
+def test_a_frame_needs_nothing_of_the_one_before() -> None:
+    """Frames may be left out: each begins where the cursor is, clears what is there and below, and ends there."""
+    drawn = frame_of(["one", "two", "three"])
+    assert drawn.count("\x1b[2K") == 3
+    assert re.search(r"three\x1b\[J\r\x1b\[2A", drawn)
+    assert "A" not in without_escapes(frame_of(["one"]))
+    assert "\x1b[0A" not in frame_of(["one"])
+
+
+@pytest.mark.parametrize(
+    ("environ", "tty", "animated", "coloured"),
+    [
+        ({"TERM": "xterm"}, True, True, True),
+        ({"TERM": "xterm"}, False, False, False),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True, True, False),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True, True, True),
+        ({"TERM": "dumb"}, True, False, False),
+        ({}, True, False, False),
+        ({"FORCE_COLOR": "1"}, False, False, True),
+        ({"FORCE_COLOR": "0"}, False, False, False),
+        ({"TERM": "xterm", "FORCE_COLOR": "1", "NO_COLOR": "1"}, True, True, False),
+        ({"TERM": "xterm", "CI": "true"}, True, False, False),
+        ({"TERM": "xterm", "CI": "false"}, True, True, True),
+    ],
+)
+def test_what_a_stream_can_show(environ: dict[str, str], *, tty: bool, animated: bool, coloured: bool) -> None:
+    """Redrawn lines on terminals alone, and not in the log of a CI server; NO_COLOR before FORCE_COLOR."""
+    stream = Stream(tty=tty)
+    assert (is_animated(stream, environ), is_coloured(stream, environ)) == (animated, coloured)
+
+
+@pytest.mark.parametrize(
+    ("environ", "glyphs"),
+    [
+        ({"LANG": "en_US.UTF-8"}, UNICODE),
+        ({"LANG": "de_DE.utf8"}, UNICODE),
+        ({"LANG": "C"}, ASCII),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, ASCII),  # Python's own doing
+        ({"LANG": "en_US.UTF-8", "LC_ALL": "C"}, ASCII),
+        ({"LANG": "POSIX"}, ASCII),
+        ({"LANG": "C", "LC_ALL": "C.UTF-8"}, UNICODE),
+        ({"LANG": "en_US.ISO-8859-1"}, ASCII),
+        ({}, ASCII),
+    ],
+)
+def test_signs_are_those_of_the_locale(environ: dict[str, str], glyphs: Glyphs) -> None:
+    """Without a UTF-8 locale the bar is ASCII, although Python writes UTF-8 there too."""
+    assert glyphs_of(Stream(), environ) is glyphs
+    assert glyphs_of(Stream(encoding="latin-1"), {"LANG": "C.UTF-8"}) is ASCII
+
+
+def test_health_in_a_word() -> None:
+    """Well, waiting, failing, busy, stopping: what a glance must tell, the worst first."""
+    calm = msgspec.structs.replace(RUNNING, failed=12, ok=600)
+    assert health(calm) == "well"
+    assert health(msgspec.structs.replace(calm, failed=100)) == "failing"
+    assert health(msgspec.structs.replace(calm, hold=Hold("429", 3.0))) == "waiting"
+    assert health(msgspec.structs.replace(calm, binding="breaker")) == "waiting"
+    assert health(msgspec.structs.replace(calm, binding="requests")) == "well"
+    assert health(msgspec.structs.replace(calm, cpu_share=0.95)) == "busy"
+    assert health(msgspec.structs.replace(calm, failed=100, state="stopping")) == "stopping"
+    assert health(Snapshot()) == "well"
+
+
+def test_notices_are_told_before_the_run() -> None:
+    """A sentence about the input is a line of its own without what could steer; a quiet run is spared it."""
+    stream = Stream()
+    Display(stream).notice("a.csv is not UTF-8\x1b[2J; it was read as Windows-1252.")
+    assert stream.getvalue() == "a.csv is not UTF-8[2J; it was read as Windows-1252.\n"
+    quiet = Stream()
+    Display(quiet, quiet=True).notice("hello")
+    Display(quiet).notice("")
+    assert quiet.getvalue() == ""
+
+
+def test_a_log_in_colour_where_that_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FORCE_COLOR colours the summary of a log, and does not animate it."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    stream = Stream()
+    display = Display(stream)
+    display.update(RUNNING)
+    display.finish(ENDED)
+    assert "\x1b[31m9 failed, timeout" in stream.getvalue()
+    assert not re.search(r"\x1b\[[0-9;?]*[A-LN-Za-ln-z]", stream.getvalue())  # only colours end in m
 
 
 def table(rows: list[dict[str, Any]], names: list[str], width: int = 60) -> list[str]:

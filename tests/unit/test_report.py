@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from hashlib import sha256
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,11 +21,18 @@ from hypothesis import strategies as st
 from headrace.core.errors import OutputError
 from headrace.core.item import Failure, Outcome
 from headrace.core.ports import Counts, RunInfo
-from headrace.engine.snapshot import CallErrors, LimitChange, LimitUse, Snapshot, Stretch
-from headrace.report.fields import Distribution, Fields, Spread, declared_type, resolve
-from headrace.report.page import check_writable, render, write
-from headrace.report.survey import FIRST_ROWS, SPREAD_ROWS, survey
-from headrace.report.text import allowance, clean, duration, limit_of, number, percent, rate, shown, size
+from headrace.engine.snapshot import CallErrors, LimitChange, LimitUse, Snapshot, Stretch, figures_of
+from headrace.report.dates import place_of, stretches, words_of
+from headrace.report.fields import FIELDS_MAX, Distribution, Fields
+from headrace.report.items import TABLE_MAX
+from headrace.report.measure import Numbers, Spread
+from headrace.report.page import check_writable, render, report, write
+from headrace.report.sample import Drawn
+from headrace.report.scale import clock, clock_ticks, label, round_step, ticks
+from headrace.report.schema import declared_type, paths_of, resolve
+from headrace.report.survey import FAILED_ROWS_MAX, ROWS_MAX, SLOWEST, survey
+from headrace.report.text import allowance, clean, duration, limit_of, number, percent, rate, shown, size, visible
+from headrace.store.memory import MemoryStore
 
 SCHEMA = {
     "type": "object",
@@ -48,17 +57,19 @@ NASTY = [
     "\ud800 lone surrogate",
     "<!-- <base href=//evil> <meta http-equiv=refresh content=0>",
 ]
-VOID = {"meta", "input", "br"}
+VOID = {"meta", "input", "br", "col"}
 ALLOWED_TAGS = {
     "html", "head", "meta", "title", "style", "body", "main", "script", "header", "h1", "h2", "h3", "p", "time", "div",
     "section", "dl", "dt", "dd", "pre", "span", "table", "thead", "tbody", "tr", "th", "td", "svg", "rect", "line",
-    "details", "summary", "ul", "li", "br", "label", "input", "button", "footer", "path",
+    "details", "summary", "ul", "li", "br", "label", "input", "footer", "path", "nav", "a", "article", "figure", "text",
+    "g", "circle", "mark", "colgroup", "col",
 }  # fmt: skip
 ALLOWED_ATTRIBUTES = {
     "lang", "charset", "http-equiv", "content", "name", "class", "id", "dir", "title", "datetime", "scope",
     "aria-hidden", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "viewbox", "preserveaspectratio", "data-n",
     "data-name", "data-none", "colspan", "hidden", "for", "type", "placeholder", "autocomplete", "role", "tabindex",
-    "aria-label", "d",
+    "aria-label", "d", "href", "dy", "cx", "cy", "r", "data-pick", "data-value", "data-low", "data-high", "data-kind",
+    "data-kind-of", "data-script",
 }  # fmt: skip
 
 
@@ -76,6 +87,7 @@ class Strict(HTMLParser):
         """Only what the report itself writes."""
         assert tag in ALLOWED_TAGS, tag
         assert {name for name, _ in attrs} <= ALLOWED_ATTRIBUTES, attrs
+        assert all(re.fullmatch("#[a-z]+", value or "") for name, value in attrs if name == "href"), attrs
         self.scripts += tag == "script"
         if tag not in VOID:
             self.open.append(tag)
@@ -110,7 +122,7 @@ def parse(page: str) -> Strict:
 
 def words(page: str) -> str:
     """What a reader sees, on one line."""
-    return " ".join("".join(parse(page).text).split())
+    return " ".join(" ".join(parse(page).text).split())
 
 
 def good(position: int, value: Any, item: Any = None, **more: Any) -> Outcome:
@@ -148,7 +160,8 @@ def page_of(outcomes: Iterable[Outcome], schema: Any = SCHEMA, **more: Any) -> s
     ok = sum(outcome.ok for outcome in found)
     counts = more.pop("counts", Counts(ok, len(found) - ok, 0, len(found), 1_234, 567))
     snapshot = more.pop("snapshot", None)
-    return render(info(**more), counts, lambda: iter(found), schema, snapshot)
+    run = info(**{"figures": figures_of(snapshot) if snapshot else None, **more})
+    return render(msgspec.structs.replace(run, spec={**run.spec, "schema": schema}), counts, lambda: iter(found))
 
 
 def field_of(values: Iterable[Any], schema: Any = None, name: str = "answer") -> Distribution:
@@ -163,7 +176,7 @@ def test_page_says_what_was_asked_and_what_came() -> None:
     """Source, model, prompt, date, totals, failures with hint, and each answer beside its item are on the page."""
     outcomes = [good(i, {"mood": "calm", "score": 0.5, "urgent": True, "why": None}) for i in range(3)]
     outcomes += [bad(3, hint="Raise --timeout."), bad(4, "answer", "No JSON.", raw="Sure! Here is")]
-    snapshot = Snapshot(state="ended", seconds=41.2, rate=24.3, p50_s=1.9, p95_s=4.1, most_in_flight=10)
+    snapshot = Snapshot(state="ended", seconds=41.2, rate=24.3, p50_s=1.9, p95_s=4.1, most_in_flight=10, calls=9)
     said = words(page_of(outcomes, snapshot=snapshot))
     for sought in (
         "calls.csv",
@@ -185,9 +198,12 @@ def test_page_says_what_was_asked_and_what_came() -> None:
 def history(seconds: int, limit: float | None = 40.0, cause: str = "requests") -> tuple[Stretch, ...]:
     """A second each: the first half idle, the second one busy and waiting."""
     return tuple(
-        Stretch(at, at + 1, 10 if at >= seconds / 2 else 0, 37.0 if at >= seconds / 2 else 3.0, limit, {cause: at % 2})
+        Stretch(
+            at, at + 1, 10 if at >= seconds / 2 else 0, 37.0 if at >= seconds / 2 else 3.0, limit, {cause: at % 2},
+            {"429": 2 if at < seconds / 2 else 0},
+        )
         for at in range(seconds)
-    )
+    )  # fmt: skip
 
 
 def flow_of(**more: Any) -> Snapshot:
@@ -220,24 +236,29 @@ def flow_of(**more: Any) -> Snapshot:
 
 
 def test_page_tells_what_bound_the_run() -> None:
-    """Charts, waits by cause, each limit with its use and where it is from, errors by status, what was paid twice."""
+    """In words, and in charts with their axes: waits by cause, each limit and its use, errors, what was paid twice."""
     page = page_of([good(0, {"mood": "calm"})], snapshot=flow_of())
     said = words(page)
     for sought in (
-        "Limits and waiting",
+        "Most of the time the next call waited for the limit of requests.",
+        "A higher limit than about 598 requests a minute would make such a run faster.",
+        "the limit of requests: 2:30 min, 50 %",
+        "nothing in the way: 2:18 min, 46 %",
         "37 at most, 40 allowed at the end",
         "5.0 items/s on average, 10.0 items/s at most",
         "54 % of the time something was in the way",
-        "requests 2:30 min, 50 %",
-        "circuit breaker 12 s, 4 %",
+        "the endpoint to come back: 12 s, 4 %",
+        "items per second",
+        "time into the session",
+        "5 min",
         "40 calls in flight",
         "37 of 40 (92 %)",
         "about 598 requests a minute",
         "found by refusals",
         "590 of 598 (99 %)",
         "90,000 tokens a minute",
-        "< 1 %",
         "1 change of a limit",
+        "429: 300",
         "429 throttled",
         "Perhaps paid twice",
         "7 backups sent",
@@ -245,8 +266,25 @@ def test_page_tells_what_bound_the_run() -> None:
         "P99 of calls",
     ):
         assert sought in said, sought
-    assert page.count("<path") == 5
-    assert "timeout" in said
+    assert page.count("<path") == 6
+    assert page.count('<g class="mark">') == 1
+
+
+@pytest.mark.parametrize(
+    "more, sought",
+    [
+        ({"waited_s": {}, "p50_s": 1.5}, "Hardly anything held calls back: the time is that of the calls themselves"),
+        ({"waited_s": {}, "cpu_share": 0.97}, "This process was busy: 97 % of one core."),
+        ({"waited_s": {"concurrency": 290.0}, "concurrency": 40}, "More calls at once than the stated 40"),
+        ({"waited_s": {"concurrency": 290.0}}, "How many calls are worth having in flight was found by trying."),
+        ({"waited_s": {"backoff": 60.0}}, "20 % of the time the next call waited for the end of a pause"),
+        ({"waited_s": {"breaker": 200.0}}, "Calls were held back while the endpoint failed."),
+        ({"waited_s": {"gremlins": 200.0}}, "Most of the time the next call waited for gremlins."),
+    ],
+)
+def test_page_says_where_the_time_went(more: dict[str, Any], sought: str) -> None:
+    """Whatever it was that set the pace, there is a sentence for it."""
+    assert sought in words(page_of([], snapshot=flow_of(**more)))
 
 
 def test_page_says_where_each_limit_is_from() -> None:
@@ -272,15 +310,25 @@ def test_page_says_where_each_limit_is_from() -> None:
     ]
 
 
-def test_page_without_gauges_has_no_charts() -> None:
-    """A session of the store alone, or of another day, has no section; one too short for a gauge has its errors."""
+def test_page_without_figures_says_so() -> None:
+    """A run of an earlier headrace has no charts of its course and says so; one too short for a gauge has its errors."""
     outcomes = [good(0, {"mood": "calm"})]
-    assert "Limits and waiting" not in words(page_of(outcomes))
-    assert "Limits and waiting" not in words(page_of(outcomes, snapshot=Snapshot(state="ended")))
+    assert "How the run went over time was not kept" in words(page_of(outcomes))
+    assert "How the run went over time was not kept" in words(page_of(outcomes, figures=b'{"seconds": "long"}'))
+    assert "Calls in flight" not in words(page_of(outcomes, snapshot=Snapshot(state="ended")))
     short = words(page_of(outcomes, snapshot=Snapshot(calls=3, call_errors=(CallErrors("throttled", 429, 2),))))
-    assert "of 3 calls" in short
-    assert "429 throttled" in short
-    assert "What calls waited for" not in short
+    assert "429 throttled 2 67 %" in short
+
+
+def test_page_of_several_sessions_says_which_one_it_tells_of() -> None:
+    """Figures are of the session that made calls last; of one that was killed they end before it did."""
+    said = words(page_of([good(0, {"mood": "calm"})], snapshot=flow_of(session=2), session=3))
+    assert "session 2 of 3, the last one that made calls" in said
+    killed = flow_of(session=1, state="running", seconds=61.0)
+    said = words(
+        page_of([], snapshot=killed, status="interrupted", reason="its process ended without a word", session=1)
+    )
+    assert "these figures are of 1:01 min into it" in said
 
 
 def test_charts_stay_inside_their_frame() -> None:
@@ -298,16 +346,16 @@ def test_charts_stay_inside_their_frame() -> None:
         parse(page)
         for drawn in re.findall(r'<path class="[a-z-]+" d="([^"]*)"', page):
             assert re.fullmatch(r"[MLHZ0-9. ]+", drawn), drawn
-            for x, y, along in re.findall(r"[ML]([0-9.]+) ([0-9.]+)H([0-9.]+)", drawn):
-                assert float(x) <= 600
-                assert float(along) <= 600
-                assert float(y) <= 100
-        assert len(page) < 100_000
+            assert all(float(number) <= 1000 for number in re.findall(r"[0-9.]+", drawn))
+        for share in re.findall(r' (?:x|x1|x2|cx|width)="([0-9.-]+)%"', page):
+            assert 0 <= float(share) <= 100.001
+        assert len(page) < 250_000
 
 
 @pytest.mark.parametrize("nasty", NASTY)
 def test_foreign_text_is_inert_in_the_section_on_limits(nasty: str) -> None:
     """Kinds of errors, reasons of a provider, units and causes are text, also where they name a colour or a cause."""
+    nasty = nasty.encode("utf-8", "replace").decode()  # JSON holds no lone surrogate
     snapshot = flow_of(
         call_errors=(CallErrors(nasty, 500, 3),),
         paid_again={nasty: 3},
@@ -320,7 +368,7 @@ def test_foreign_text_is_inert_in_the_section_on_limits(nasty: str) -> None:
     parser = parse(page)
     assert "alert" not in parser.code["script"]
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
-    assert not re.search(r"\b(src|href|style)=", re.sub(r"&lt;.*?&gt;", "", page))
+    assert not re.search(r"\b(src|style)=", re.sub(r"&lt;.*?&gt;", "", page))
 
 
 def test_page_of_nothing() -> None:
@@ -348,7 +396,7 @@ def test_page_loads_nothing_and_runs_only_its_own_script() -> None:
     for tag in ("style", "script"):
         digest = base64.b64encode(sha256(parser.code[tag].encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in policy[1]
-    assert not re.search(r"\b(src|href|srcset|action|style)=|url\(|@import|https?://(?!www\.w3)", page)
+    assert not re.search(r"\b(src|srcset|action|style)=|href=\"(?!#)|url\(|@import|https?://(?!www\.w3)", page)
 
 
 @pytest.mark.parametrize("nasty", NASTY)
@@ -364,6 +412,7 @@ def test_foreign_text_is_inert_everywhere(nasty: str) -> None:
         good(0, {nasty: nasty, "n": nasty * 50}, {nasty: nasty, "long": nasty * 100}, stage=nasty),
         good(1, nasty, nasty),
         good(2, {nasty: [nasty, {nasty: nasty}]}, [nasty]),
+        good(5, {"deep": {nasty: {nasty: nasty}}, "list": [{nasty: nasty}] * 2}, {nasty: [nasty]}),
         bad(3, nasty, nasty, nasty, nasty),
         Outcome(key=nasty, position=4, item=nasty, value={nasty: 1}),
     ]
@@ -375,6 +424,8 @@ def test_foreign_text_is_inert_everywhere(nasty: str) -> None:
     page.encode("utf-8")
     if "lone" not in nasty and "gnp" not in nasty:
         assert nasty in "".join(parser.text)
+    if "gnp" in nasty:
+        assert "⟨U+202E⟩gnp.exe⟨U+202C⟩ ⟨U+2066⟩x⟨U+2069⟩ ⟨U+001B⟩[31mred" in "".join(parser.text)
 
 
 @settings(deadline=None, max_examples=60)
@@ -423,7 +474,7 @@ def test_numbers_have_their_figures() -> None:
     assert (field.numbers.least, field.numbers.most) == (0.1, 0.9)
     assert field.numbers.median == pytest.approx(0.3)
     assert field.numbers.mean == pytest.approx(0.4)
-    assert sum(part.count for part in field.numbers.bins) == 4
+    assert sum(part.count for part in field.numbers.bins()) == 4
     assert field.numbers.sampled is None
 
 
@@ -431,7 +482,7 @@ def test_few_whole_numbers_have_a_bin_each() -> None:
     """Scores from 1 to 5 are five bins, also the one that no answer gave."""
     numbers = field_of([1, 5, 5, 3, 2]).numbers
     assert numbers is not None
-    assert [(part.low, part.count) for part in numbers.bins] == [(1, 1), (2, 1), (3, 1), (4, 0), (5, 2)]
+    assert [(part.low, part.count) for part in numbers.bins()] == [(1, 1), (2, 1), (3, 1), (4, 0), (5, 2)]
 
 
 @given(
@@ -441,7 +492,7 @@ def test_any_numbers_fit_in_their_bins(values: list[float]) -> None:
     """Whatever the numbers, every one is in a bin and median and mean lie between the least and the most."""
     numbers = field_of(values).numbers
     assert numbers is not None
-    assert sum(part.count for part in numbers.bins) == len(values)
+    assert sum(part.count for part in numbers.bins()) == len(values)
     assert numbers.least <= numbers.median <= numbers.most
     assert numbers.least <= numbers.mean <= numbers.most
 
@@ -465,7 +516,9 @@ def test_lists_count_the_answers_that_have_a_value() -> None:
     """A list of tags counts each tag once an answer, and the average number of them."""
     field = field_of([{"tags": ["a", "b", "a"]}, {"tags": ["a"]}, {"tags": []}, {"tags": None}], None, "tags")
     assert dict(field.counts) == {"a": 2, "b": 1}
-    assert field.per_answer == pytest.approx(4 / 3)
+    assert field.per_list is not None
+    assert field.per_list.mean == pytest.approx(4 / 3)
+    assert field.per_list.most == 3
     assert (field.present, field.missing) == (3, 1)
 
 
@@ -487,27 +540,79 @@ def test_schema_references_that_lead_nowhere_do_no_harm() -> None:
     parse(page_of([good(0, {"a": 1})], {"properties": ["a"]}))
 
 
-@given(st.integers(0, 5_000), st.integers(1, 50))
-def test_spread_is_even_and_bounded(count: int, limit: int) -> None:
+@given(st.integers(0, 5_000), st.integers(1, 50), st.integers(1, 700))
+def test_spread_is_even_and_bounded(count: int, limit: int, batch: int) -> None:
     """The selection never exceeds its limit, holds at least half of it, begins with the first, and is evenly spaced."""
     spread: Spread[int] = Spread(limit)
-    for value in range(count):
-        spread.add(value)
+    for at in range(0, count, batch):
+        spread.extend(range(at, min(count, at + batch)))
     assert len(spread.kept) <= limit
     assert len(spread.kept) >= min(count, limit // 2)
     assert len({b - a for a, b in zip(spread.kept, spread.kept[1:], strict=False)}) <= 1
     assert not count or spread.kept[0] == 0
 
 
-def test_long_runs_show_first_rows_and_a_spread_and_say_so() -> None:
-    """Of 20,000 items the table has the first 300 and a bounded number of others; texts are cut and say by how much."""
-    outcomes = [good(i, {"mood": "calm"}, "y" * 5_000 if i == 0 else f"t{i}") for i in range(3_000)]
+def test_long_runs_show_a_sample_and_say_so() -> None:
+    """Of many items the table has a sample, with what failed and the slowest; texts are cut and say by how much."""
+    outcomes = [bad(i) if i % 50 == 7 else good(i, {"mood": "calm"}, "y" * 9_000) for i in range(3_000)]
+    outcomes[2_999] = msgspec.structs.replace(outcomes[2_999], seconds=77.0)
     page = page_of(outcomes)
     said = words(page)
-    assert f"The first {FIRST_ROWS} items, and" in said
-    assert "spread evenly over the other 2,700" in said
-    assert "3,000 more characters" in said
-    assert page.count("<tr>") <= FIRST_ROWS + SPREAD_ROWS + 20
+    assert f"1,000 of the 3,000 items, chosen at random, with all that failed and the {SLOWEST} slowest:" in said
+    assert page.count('<td class="item"') == len(survey(outcomes, SCHEMA, seed="9f31c2ab77d0").rows)
+    assert "more characters" in said
+    assert page.count('data-kind="timeout"') == 60
+    assert "k2999" in said
+
+
+def test_the_sample_is_uniform_and_the_same_each_time() -> None:
+    """Every item is as likely in it as any other, and the same run gives the same page again."""
+
+    def drawn(seed: str) -> list[int]:
+        sample: Drawn[int] = Drawn(100, seed)
+        for value in range(1_000):
+            if sample.wants():
+                sample.add(value)
+        return sample.kept
+
+    assert drawn("a") == drawn("a") != drawn("b")
+    tenths = [0] * 10
+    for seed in range(200):
+        for value in drawn(str(seed)):
+            tenths[value // 100] += 1
+    assert sum(tenths) == 20_000
+    assert all(1_800 < count < 2_200 for count in tenths)
+    sample: Drawn[int] = Drawn(100, "few")
+    for value in range(60):
+        assert sample.wants()
+        sample.add(value)
+    assert sample.kept == list(range(60))
+
+
+def test_all_rows_of_a_sample_are_there_once() -> None:
+    """What failed, what was slow and what was drawn overlap; each row stands once, in the order of the source."""
+    outcomes = [bad(i) if i % 2 else good(i, "x") for i in range(2_500)]
+    found = survey(outcomes, None, "seed")
+    positions = [row.position for row in found.rows]
+    assert positions == sorted(set(positions))
+    assert sum(1 for row in found.rows if row.kind) >= FAILED_ROWS_MAX
+    assert found.sampled == ROWS_MAX
+    page = page_of(outcomes)
+    assert f"with the first {FAILED_ROWS_MAX} that failed and the {SLOWEST} slowest" in words(page)
+
+
+@pytest.mark.parametrize(
+    "columns, length, rows", [(50, 2_000, 1_500), (3, 50_000, 1_500), (400, 10, 120), (1, 1_000_000, 20)]
+)
+def test_a_page_keeps_to_its_size(columns: int, length: int, rows: int) -> None:
+    """Very wide tables and very long values give a page of a few megabytes; it says what it leaves out."""
+    answer = {f"column {c}": "<" * length for c in range(columns)}
+    page = page_of((good(i, answer, {**answer, "id": i}) for i in range(rows)), None)
+    parse(page)
+    assert len(page) < 5_000_000
+    assert page.count('<td class="item"') > 15
+    if columns > FIELDS_MAX:
+        assert f"There were more than {FIELDS_MAX} different fields" in words(page)
 
 
 def many(count: int) -> Iterator[Outcome]:
@@ -521,11 +626,12 @@ def many(count: int) -> Iterator[Outcome]:
 
 
 def test_twenty_thousand_outcomes_are_fast() -> None:
-    """A page of 20,000 outcomes takes under two seconds and is no larger than a few megabytes."""
+    """A page of 20,000 outcomes takes seconds, so one of 200,000 less than a minute, and is a few megabytes large."""
     begin = time.process_time()
-    page = render(info(), Counts(), lambda: many(20_000), SCHEMA)
-    assert time.process_time() - begin < 2
-    assert len(page) < 8_000_000
+    run = info()
+    page = render(msgspec.structs.replace(run, spec={**run.spec, "schema": SCHEMA}), Counts(), lambda: many(20_000))
+    assert time.process_time() - begin < 4
+    assert len(page) < TABLE_MAX + 1_000_000
 
 
 def test_memory_does_not_grow_with_the_run() -> None:
@@ -539,18 +645,32 @@ def test_memory_does_not_grow_with_the_run() -> None:
         finally:
             tracemalloc.stop()
 
-    assert peak(30_000) < 1.5 * peak(3_000) + 1_000_000
+    assert peak(20_000) < 1.5 * peak(4_000) + 1_000_000
 
 
 def test_failures_are_grouped_the_most_frequent_first() -> None:
-    """Kinds come by frequency, with three examples each and no more kinds than fit on a page."""
+    """Kinds come by frequency, with three examples each, and no more kinds than fit on a page."""
     found = survey(
         [bad(i, "often" if i % 3 else "rare") for i in range(30)] + [bad(i, f"k{i}") for i in range(200)], None
     )
     assert (found.failures[0].kind, found.failures[0].count) == ("other", 152)
     assert found.failures[1].kind == "often"
-    assert len(found.failures[1].examples) == 3
+    assert len(found.failures[1].ranked[0].examples) == 3
     assert len(found.failures) == 51
+
+
+def test_reasons_that_differ_in_numbers_and_quoted_words_are_one() -> None:
+    """Messages of one kind are grouped by their wording; the rest, where there are too many, is one group."""
+    outcomes = [bad(i, "answer", f"Field 'f{i}' is {i}.5, not 1,000.") for i in range(40)]
+    outcomes += [bad(i, "answer", "No JSON.") for i in range(50)]
+    outcomes += [bad(i, "answer", "word " + "x" * i) for i in range(60)]
+    kind = survey(outcomes, None).failures[0]
+    assert [(reason.message, reason.count) for reason in kind.ranked[:3]] == [
+        ("No JSON.", 50), ("Field 'f0' is 0.5, not 1,000.", 40), ("Other messages.", 32),
+    ]  # fmt: skip
+    said = words(page_of(outcomes))
+    assert "50 \u00d7 No JSON." in said
+    assert "other messages" in said
 
 
 def test_slowest_are_the_slowest_calls_that_were_made() -> None:
@@ -559,7 +679,7 @@ def test_slowest_are_the_slowest_calls_that_were_made() -> None:
         Outcome(key=str(i), position=i, item="x", value="y", attempts=1, seconds=float((i * 7) % 100), cached=i == 57)
         for i in range(100)
     ]
-    assert [row.seconds for row in survey(outcomes, None).slowest] == [98, 97, 96, 95, 94, 93, 92, 91]
+    assert [row.seconds for row in survey(outcomes, None).slowest] == [98, 97, 96, 95, 94, 93, 92, 91, 90, 89]
 
 
 def test_written_in_one_step(tmp_path: Path) -> None:
@@ -624,6 +744,7 @@ def test_clean_keeps_what_is_harmless(text: str) -> None:
     assert clean(once) == once
     once.encode("utf-8")
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", once)
+    assert clean(visible(text)) == visible(text)
     assert [c for c in once if c.isalnum()] == [c for c in text if c.isalnum()]
 
 
@@ -636,3 +757,180 @@ def test_shown_takes_any_value() -> None:
     ]  # fmt: skip
     assert shown(object()).startswith("<object")
     assert shown(circle) == "[[...]]"
+
+
+@given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e12), st.integers(2, 30))
+def test_ticks_are_round_and_few(low: float, span: float, most: int) -> None:
+    """An axis has at most one tick more than asked for, each within its range, and no two of the same word."""
+    found = ticks(low, low + span, most)
+    assert 1 <= len(found) <= most + 1
+    assert all(low - span * 1e-6 <= value <= low + span * (1 + 1e-6) for value, _ in found)
+    if span > 1e-4 * abs(low):
+        assert len({text for _, text in found}) == len(found)
+
+
+def test_axes_read_well() -> None:
+    """Steps of 1, 2 and 5, with the digits that they need; times as a clock has them."""
+    assert [text for _, text in ticks(0, 1)] == ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+    assert [text for _, text in ticks(-4, 4)] == ["-4", "-2", "0", "2", "4"]
+    assert [text for _, text in ticks(0, 3_000_000, 3)] == ["0", "1 M", "2 M", "3 M"]
+    assert [label(v, 500, 12_500) for v in (500, 9_500, 12_500)] == ["0.5k", "9.5k", "12.5k"]
+    assert [text for _, text in ticks(0, 8_400)] == ["0", "2,000", "4,000", "6,000", "8,000"]
+    assert [round_step(s, 5) for s in (1, 3, 11, 0, math.inf, -1)] == [0.2, 1, 5, 0, 0, 0]
+    assert [text for _, text in clock_ticks(172)] == ["0", "1 min", "2 min"]
+    assert [text for _, text in clock_ticks(3)] == ["0", "1 s", "2 s", "3 s"]
+    assert [text for _, text in clock_ticks(40_000)] == ["0", "3 h", "6 h", "9 h"]
+    assert [clock(s) for s in (0, 45, 90, 120, 150, 7_200, 9_000, 200_000, 864_000)] == [
+        "0", "45 s", "90 s", "2 min", "2:30 min", "2 h", "2:30 h", "2.31 days", "10 days",
+    ]  # fmt: skip
+
+
+@given(st.floats(0.001, 1e9))
+def test_an_axis_of_time_is_as_long_as_its_run(span_s: float) -> None:
+    """It begins at 0 and ends within the run, with at most six ticks."""
+    found = clock_ticks(span_s)
+    assert found[0] == (0, "0")
+    assert len(found) <= 6
+    assert found[-1][0] <= span_s * (1 + 1e-6)
+
+
+def test_one_far_value_does_not_flatten_the_others() -> None:
+    """Beyond ten times the range of most values there is one bar for all of them, and it says so."""
+    field = field_of([float(i % 50) for i in range(1_000)] + [1e9, -1e9])
+    assert field.numbers is not None
+    bins = field.numbers.bins()
+    assert (bins[0].open, bins[-1].open) == ("low", "high")
+    assert sum(part.count for part in bins) == 1_002
+    assert len([part for part in bins if part.count > 20]) > 5
+    page = page_of([good(i, float(i % 50)) for i in range(1_000)] + [good(1_000, 1e9)], None)
+    assert "and more: 1 answers" in words(page)
+
+
+def test_numbers_are_exact_while_few_differ() -> None:
+    """Many values of which few are different need no sample; otherwise the sample says how large it is."""
+    numbers, scattered = Numbers(), Numbers()
+    for i in range(50_000):
+        numbers.add(float(i % 100))
+        scattered.add(i / 7)
+    exact, sampled = numbers.summary(), scattered.summary()
+    assert exact is not None
+    assert sampled is not None
+    assert (exact.sampled, exact.median, exact.p95, exact.p99) == (None, 49.5, 94, 98)
+    assert sampled.sampled is not None
+    assert 5_000 <= sampled.sampled <= 10_000
+    assert sampled.median == pytest.approx(25_000 / 7, rel=0.01)
+    assert sum(part.count for part in sampled.bins()) == pytest.approx(50_000, abs=30)
+    assert sampled.total == pytest.approx(sum(i / 7 for i in range(50_000)))
+
+
+def test_dates_are_told_from_texts() -> None:
+    """Texts that are nearly all ISO dates are a field of dates, in stretches of the calendar."""
+    field = field_of([f"2024-{1 + i % 12:02}-10" for i in range(60)] + ["unknown"])
+    assert field.kind == "date"
+    assert field.dates is not None
+    found = stretches(field.dates.values)
+    assert [each.name for each in found][:2] == ["Jan 2024", "Feb 2024"]
+    assert [each.count for each in found] == [5] * 12
+    assert field_of(["2024-01-10", "tomorrow", "soon"]).kind == "text"
+    assert words_of(place_of("2024-03-02T14:05:00Z") or 0) == "2 Mar 2024, 14:05"
+    said = words(page_of([good(i, {"when": f"2024-01-{1 + i % 28:02}"}) for i in range(60)], None))
+    assert "1 Jan 2024 first" in said or "first 1 Jan 2024" in said
+
+
+@pytest.mark.parametrize("text", ["2024-13-01", "2024-02-30", "1234567890", "2024-1-01", "2024-01-01 noon", "-" * 35])
+def test_what_looks_like_a_date_and_is_none(text: str) -> None:
+    """It stays text."""
+    assert place_of(text) is None
+
+
+@settings(deadline=None)
+@given(st.lists(st.dates() | st.datetimes(), min_size=1, max_size=30))
+def test_any_dates_fit_in_their_calendar(moments: list[Any]) -> None:
+    """From the year 1 to 9999, every date is in one stretch, and there are not too many of them to draw."""
+    values = sorted((place_of(moment.isoformat()) or 0.0, 1) for moment in moments)
+    found = stretches(values)
+    assert sum(each.count for each in found) == len(moments)
+    assert len(found) <= 1_001
+    assert all(before.high == after.low for before, after in pairwise(found))
+
+
+def test_objects_and_lists_of_objects_are_told_by_their_paths() -> None:
+    """Fields of an object have their own distribution; what is in a list is counted by element."""
+    values = [
+        {"who": {"name": "A", "age": 30}, "parts": [{"kind": "x"}, {"kind": "y"}]},
+        {"who": {"name": "B", "age": None}, "parts": [{"kind": "x"}, {}]},
+        {"who": None, "parts": []},
+    ]
+    assert dict(field_of(values, None, "who.name").counts) == {"A": 1, "B": 1}
+    age, kind, parts = (field_of(values, None, name) for name in ("who.age", "parts[].kind", "parts"))
+    assert (age.present, age.missing) == (1, 2)
+    assert (dict(kind.counts), kind.present, kind.missing) == ({"x": 2, "y": 1}, 3, 1)
+    assert parts.per_list is not None
+    assert parts.per_list.mean == pytest.approx(4 / 3)
+    page = page_of([good(i, value) for i, value in enumerate(values)], None)
+    assert "kind: x; kind: y" in words(page)
+    schema = {
+        "properties": {"a": {"properties": {"b": {"type": "integer"}}}, "l": {"items": {"properties": {"c": {}}}}}
+    }
+    assert [path for path, _ in paths_of(schema)] == ["a.b", "l", "l[].c"]
+
+
+def test_free_text_has_its_lengths_and_its_frequent_answers() -> None:
+    """Without a schema, answers that are texts are told by how long they are and which of them come often."""
+    outcomes = [good(i, "Yes." if i % 3 else "because " + "so " * (i % 40)) for i in range(300)]
+    said = words(page_of(outcomes, None))
+    assert "Length of the texts" not in said  # the label of the picture is not read as text
+    assert "Yes. 200" in said
+    assert "characters" in said
+
+
+def test_how_far_samples_agree_is_a_field() -> None:
+    """Where items were asked several times, agreement has its chart and its column."""
+    outcomes = [good(i, {"mood": "calm"}, agreement=(i % 4) / 4, samples=({"mood": "calm"},) * 4) for i in range(40)]
+    said = words(page_of(outcomes, spec={"samples": 4}))
+    assert "Samples of each item 4" in said
+    assert said.count("agreement of samples") == 2
+
+
+def test_unicode_and_other_directions_are_text_like_any() -> None:
+    """Texts that read from the right stand apart, so that they turn nothing around them; emoji and joiners stay."""
+    page = page_of([good(0, {"سؤال": "مرحبا", "עברית": "שלום", "emoji": "👩‍👩‍👧 café"}, {"متن": "نص طويل"})], None)
+    text = words(page)
+    for sought in ("مرحبا", "שלום", "👩‍👩‍👧 café", "نص طويل"):
+        assert sought in text
+    assert page.count('dir="auto"') >= 8
+
+
+def test_a_run_that_keeps_no_prompts_has_a_page() -> None:
+    """Its items are their keys."""
+    outcomes = [good(i, {"mood": "calm"}, {"key": f"k{i}"}) for i in range(3)]
+    spec = {"model": "openai:m", "prompt": None, "keep_prompts": False, "fields": ["key"]}
+    said = words(page_of(outcomes, spec=spec))
+    assert "k2" in said
+    assert "Prompt" not in said
+
+
+def test_zero_tokens_and_one_item() -> None:
+    """A run of one item whose model tells no tokens has a page that says so."""
+    said = words(page_of([good(0, "x")], None, counts=Counts(1, 0, 0, 1)))
+    assert "The model did not tell how many tokens it took." in said
+    assert "1 item ·" in said
+
+
+def test_report_needs_only_what_the_store_has(tmp_path: Path) -> None:
+    """One function writes the page from a history, with the figures that are kept there."""
+
+    class Kept(MemoryStore):
+        def run(self, run: str) -> RunInfo | None:
+            return info(id=run, figures=figures_of(flow_of()))
+
+        def counts(self, run: str) -> Counts:
+            return Counts(2, 0, 0, 2)
+
+        def scan(self, run: str, **more: Any) -> Iterator[Outcome]:
+            return iter([good(0, "yes"), good(1, "no")])
+
+    report(tmp_path / "r.html", info(), Kept())
+    said = words((tmp_path / "r.html").read_text("utf-8"))
+    assert "Most of the time the next call waited for the limit of requests." in said
+    assert "All 2 items with an outcome." in said

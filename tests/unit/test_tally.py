@@ -25,7 +25,7 @@ from headrace.core.event import (
 )
 from headrace.core.item import Failure, Outcome
 from headrace.core.limits import Unit, Use
-from headrace.engine.snapshot import CallErrors, LimitChange
+from headrace.engine.snapshot import FIGURES_MAX_BYTES, CallErrors, LimitChange, figures_of, snapshot_of
 from headrace.engine.tally import Tally
 from headrace.engine.usage import CHANGES_MAX, STRETCHES_MAX
 from headrace.flow.quantiles import Quantiles
@@ -583,3 +583,74 @@ def test_adding_is_cheap() -> None:
         tally.add(gauge(float(second), 20, 40, requests, waited_s={"requests": second * 0.5}))
         tally.snapshot(float(second))
     assert (time.process_time() - begin) / 2_000 < 2e-3
+
+
+def test_errors_are_told_by_when_they_happened() -> None:
+    """Each stretch of the history has the calls that failed in it, by status; those after the last gauge too."""
+    tally = tally_of(gauge(1.0), CallEnded(1.2, 0.1, "throttled", status=429), CallEnded(1.4, 0.1, "timeout"))
+    for event in (gauge(2.0), CallEnded(2.5, 0.1, "throttled", status=429), RunEnded(9.0, "finished", "")):
+        tally.add(event)
+    history = tally.snapshot(9.0).history
+    assert [dict(each.errors) for each in history] == [{}, {"429": 2, "timeout": 1}]
+
+
+def test_a_pause_is_no_slower_pace() -> None:
+    """While the provider asks to wait, what is left is the pause and the rest at the pace of before, not of the pause."""
+    tally = tally_of(total=200)
+    for second in range(1, 11):
+        asked(tally, float(second), 10)
+    tally.add(Held(10.0, 70.0, "The provider asks to wait."))
+    for now_s in (11.0, 40.0, 69.0):
+        eta_s = tally.snapshot(now_s).eta_s
+        assert eta_s is not None
+        assert eta_s == pytest.approx(70 - now_s + 10, abs=3)
+    tally.add(Held(40.0, 100.0, "The provider asks to wait longer."))  # one pause, not two
+    eta_s = tally.snapshot(60.0).eta_s
+    assert eta_s == pytest.approx(50, abs=3)
+
+
+def busy(lengthy: str) -> Tally:
+    """A long run with as much to tell as there can be."""
+    tally = tally_of()
+    for at in range(2_000):
+        waited_s = {f"{lengthy} {cause}": float(at) for cause in range(20)}
+        tally.add(gauge(float(at), 5, waited_s=waited_s, binding=lengthy))
+        tally.add(CallEnded(float(at), 0.1, f"{lengthy} {at % 30}", status=None))
+        tally.add(LimitChanged(float(at), lengthy, 3.0, 60.0, lengthy))
+        failure = Failure(f"{lengthy} {at % 60}", lengthy, lengthy)
+        tally.add(Settled(float(at), (outcome(at, error=failure),)))
+    tally.add(Stopping(2_000.0, lengthy))
+    return tally
+
+
+@pytest.mark.parametrize("lengthy", ["requests", "\x00" * 900, "\U0001f600" * 900, '"\\' * 900])
+def test_figures_are_bounded_whatever_there_is_to_tell(lengthy: str) -> None:
+    """What is kept of a run has a few hundred thousand bytes at most, and can be read again."""
+    tally = busy(lengthy)
+    figures = figures_of(tally.snapshot(2_000.0))
+    assert len(figures) <= FIGURES_MAX_BYTES
+    kept = snapshot_of(figures)
+    assert kept is not None
+    assert (kept.failed, kept.calls, kept.state) == (2_000, 0, "stopping")
+
+
+def test_figures_are_the_snapshot_again() -> None:
+    """What a report needs comes back as it was; what only mattered at the moment does not."""
+    tally = tally_of(gauge(1.0, 3), Held(1.0, math.inf, "nobody knows"), CallStarted(1.0, 1), total=10)
+    asked(tally, 2.0, 4)
+    before = tally.snapshot(2.0)
+    after = snapshot_of(figures_of(before))
+    assert after is not None
+    assert before.hold is not None
+    assert after.hold is None
+    for field in ("history", "uses", "p95_s", "ok", "calls", "waited_s", "changes", "seconds", "most_in_flight"):
+        assert getattr(after, field) == getattr(before, field), field
+
+
+@pytest.mark.parametrize(
+    "figures", [None, b"", b"{}", b"[]", b"null", b"\xff", b'{"ok": "many"}', b'{"new": 1, "ok": 3}']
+)
+def test_figures_of_others_are_read_as_far_as_they_can_be(figures: bytes | None) -> None:
+    """What another version kept, or nothing, is never an error."""
+    kept = snapshot_of(figures)
+    assert kept is None or kept.ok in (0, 3)

@@ -1,15 +1,28 @@
-"""The `headrace` command: words in, exit status out. Errors become one sentence here, and nowhere else."""
+"""The `headrace` command: words in, exit status out. Errors become one sentence here, and nowhere else.
+
+Imports only what the command at hand needs: the help should be there at once.
+"""
 
 import argparse
+import errno
+import importlib
 import os
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-from headrace.cli import run, runs
+from headrace.cli import flags
 from headrace.cli.words import Words
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import INTERNAL, HeadraceError, UsageError
 from headrace.report.text import one_line
+
+if TYPE_CHECKING:
+    from headrace.cli.events import Events
+
+_GONE = (errno.EPIPE, errno.EIO, errno.ENXIO)
+"""A reader that left, a terminal that is closed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,69 +30,160 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by whoever started us: it leads nowhere
             setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
+    status = 0
     try:
         try:
-            return _commanded(argv)
+            status = _commanded(sys.argv[1:] if argv is None else argv)
         finally:
             sys.stdout.flush()
     except OSError as error:  # of standard output: all else is told by whoever meets it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's own last flush
-        if isinstance(error, BrokenPipeError):  # whoever read it has left
-            return 0
-        print(f"headrace: Standard output could not be written: {error.strerror}. Write elsewhere.", file=sys.stderr)
+        _to_nowhere(sys.stdout)
+        if error.errno in _GONE:  # nobody is there to be told
+            return status
+        _say(f"headrace: Standard output could not be written: {error.strerror}. Write elsewhere. [output]")
         return 2
-
-
-def _commanded(argv: Sequence[str] | None) -> int:
-    parser = _parser()
-    args = parser.parse_args(argv)
-    try:
-        status: int = args.command(args)
-    except HeadraceError as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"headrace: {one_line(str(error))}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a fault of ours is no reason to show a user its inside
-        if args.debug:
-            traceback.print_exc()
-        print(
-            f"headrace: this should not happen ({type(error).__name__}: {one_line(str(error))}). What was answered is in "
-            "the store. Please report it with what --debug shows.",
-            file=sys.stderr,
-        )
-        return 3
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _commanded(argv: Sequence[str]) -> int:
+    """The command's status. What went wrong is told as a sentence, or to a program as events."""
+    args = argparse.Namespace(debug="--debug" in argv, events=_events() if _are_wanted(argv) else None)
+    status = 3
+    try:
+        status = _run(args, argv)
+    except HeadraceError as error:
+        status = error.exit_status
+        _tell(args, error, f"headrace: {one_line(str(error))} [{error.kind}]")
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        status = 0
+        raise
+    except Exception as error:  # noqa: BLE001 - a fault of ours is no reason to show a user its inside
+        told = f"headrace: this should not happen ({type(error).__name__}: {one_line(str(error))}). What was answered is in "
+        _tell(args, error, f"{told}the store. Please report it with what --debug shows. [{INTERNAL}]")
+    finally:
+        if args.events is not None:
+            args.events.ended(status)
+    return status
+
+
+def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    word = next((word for word in argv if not word.startswith("-")), "")
+    _parser(word).parse_args(argv, args)
+    if hasattr(args, "flags"):
+        from headrace.cli.configuration import configured  # noqa: PLC0415 - the help decides nothing
+
+        args.configuration = configured(args, os.environ, _working_folder())
+    if getattr(args, "attended", False):
+        if args.json and args.events is None:
+            args.events = _events()
+        if args.events is not None:
+            args.events.is_quiet = args.quiet
+    status: int = args.command(args)
+    return status
+
+
+def _are_wanted(argv: Sequence[str]) -> bool:
+    """Whether a program reads along: it is to be told also that its words are wrong."""
+    return "--json" in argv and (argv[:1] == ["run"] or argv[:2] == ["runs", "resume"])
+
+
+def _events() -> "Events":
+    from headrace.cli.events import Events  # noqa: PLC0415 - for programs alone
+
+    return Events(sys.stderr)
+
+
+def _tell(args: argparse.Namespace, error: Exception, sentence: str) -> None:
+    if args.debug:
+        import traceback  # noqa: PLC0415 - for who looks for a fault alone
+
+        for line in "".join(traceback.format_exception(error)).rstrip().splitlines():
+            (args.events.notice if args.events is not None else _say)(line)
+    if args.events is not None:
+        args.events.error(error)
+    else:
+        _say(sentence)
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # whoever read it has left
+        _to_nowhere(sys.stderr)
+
+
+def _to_nowhere(stream: IO[str]) -> None:
+    """What the interpreter itself flushes at its end must not fail."""
+    with suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        raise UsageError("The working folder is not there any more.", hint="Change to another one.") from None
+
+
+def _parser(word: str | None = None) -> argparse.ArgumentParser:
+    """The words of this command, and the names of all others; those of all commands where none is named."""
     import headrace  # noqa: PLC0415 - for its version alone
 
     parser = Words(prog="headrace", description="Run a language model over everything you have.")
     parser.add_argument("--version", action="version", version=f"headrace {headrace.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Words)
-    for name, module, told in (
-        ("run", run, "ask a model about every row of a table"),
-        ("runs", runs, "list, show, export and resume runs"),
+    for name, told, add in (
+        ("run", "ask a model about every row of a table", _add_run),
+        ("runs", "list, show, export and resume runs", _add_runs),
+        ("config", "show which settings hold, and where each was said", _add_config),
+        ("local", "the small model that runs on this machine", _add_local),
+        ("simulate", "a provider to test against, over HTTP", _add_simulate),
     ):
-        words = commands.add_parser(name, help=told, description=told[0].upper() + told[1:] + ".")
-        module.add_arguments(words)
-    _add_lazily(commands)
+        words = commands.add_parser(name, help=told, description=f"{told[0].upper()}{told[1:]}.")
+        if word in (None, name):
+            add(words)
     return parser
 
 
-def _add_lazily(commands: "argparse._SubParsersAction[Words]") -> None:
-    """Commands whose modules are slow to import are imported when their word is there."""
+def _add_run(words: argparse.ArgumentParser) -> None:
+    words.usage = "headrace run INPUT --ask TEXT --model MODEL [-o FILE] [...]"
+    flags.add_all(words)
+    words.set_defaults(command=_later("headrace.cli.run", "run"))
+
+
+def _add_runs(words: argparse.ArgumentParser) -> None:
+    from headrace.cli import runs  # noqa: PLC0415 - see above
+
+    runs.add_arguments(words)
+
+
+def _add_config(words: argparse.ArgumentParser) -> None:
+    words.usage = "headrace config [the words of headrace run]"
+    flags.add_all(words)
+    words.set_defaults(command=_later("headrace.cli.config", "run"), attended=False)
+
+
+def _add_local(words: argparse.ArgumentParser) -> None:
     from headrace.cli import local  # noqa: PLC0415 - see above
+
+    local.add_arguments(words)
+    words.set_defaults(command=local.run)
+
+
+def _add_simulate(words: argparse.ArgumentParser) -> None:
     from headrace.sim import command  # noqa: PLC0415 - see above
 
-    words = commands.add_parser("local", help="the small model that runs on this machine")
-    local.add_arguments(words)
-    words.set_defaults(command=local.run, debug=False)
-    words = commands.add_parser("simulate", help="a provider to test against, over HTTP")
     command.add_arguments(words)
-    words.set_defaults(command=command.run, debug=False)
+    words.set_defaults(command=command.run)
+
+
+def _later(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    def command(args: argparse.Namespace) -> int:
+        status: int = getattr(importlib.import_module(module), name)(args)
+        return status
+
+    return command

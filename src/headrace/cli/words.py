@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import math
 import os
 import re
 import sys
@@ -31,7 +30,7 @@ class Words(argparse.ArgumentParser):
         flags = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
         if flags:  # without what follows them: it may be a key
             message = before + unknown + " ".join(flags)
-        self.exit(2, f"headrace: {one_line(message)}. See {self.prog} --help.\n")
+        raise UsageError(f"{one_line(message)}.", hint=f"See {self.prog} --help.")
 
 
 def text_of(word: str) -> str:
@@ -39,28 +38,6 @@ def text_of(word: str) -> str:
     if not word.startswith("@"):
         return word
     return _read(Path(word[1:]), "the prompt")
-
-
-def concurrency_of(word: str) -> int | str:
-    """A number, or `auto`."""
-    if word == "auto":
-        return word
-    try:
-        return int(word)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{word!r} is no number and not auto") from None
-
-
-def share_of(word: str) -> float:
-    """`2%` and `0.02` are the same share."""
-    number, percent, rest = word.partition("%")
-    try:
-        share = float(number)
-    except ValueError:
-        share = math.nan
-    if rest or math.isnan(share):
-        raise argparse.ArgumentTypeError(f"{word!r} is no share such as 2% or 0.02")
-    return share / 100 if percent else share
 
 
 def pairs_of(words: Sequence[str], flag: str) -> dict[str, str]:
@@ -72,11 +49,6 @@ def pairs_of(words: Sequence[str], flag: str) -> dict[str, str]:
             raise UsageError(f"{flag} {word!r} is no NAME=VALUE.", hint=f"Write for example {flag} name=value.")
         pairs[name.strip()] = value
     return pairs
-
-
-def params_of(words: Sequence[str]) -> dict[str, Any]:
-    """`K=V` words where V is read as JSON where it is some, else as text."""
-    return {name: _value(text) for name, text in pairs_of(words, "--param").items()}
 
 
 def headers_of(words: Sequence[str]) -> dict[str, str]:
@@ -133,7 +105,8 @@ def _imported(module: str, name: str) -> Any:
         sys.path.pop(0)
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """JSON where it is some, else text."""
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:

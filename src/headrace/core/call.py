@@ -1,13 +1,15 @@
 """The one shape everything wraps: `Call = async (Request) -> Reply`."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from headrace.core.digest import Digest
 from headrace.core.limits import Hints
+
+if TYPE_CHECKING:
+    from asyncio import Future  # 50 ms that the help of the command does not need
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "filter", "refusal", "tool", "error"]
@@ -84,6 +86,6 @@ Call = Callable[[Request], Awaitable[Reply]]
 class StillRunning(Exception):
     """A cancelled call that goes on: nothing can take it off its thread. `done` gets its late reply."""
 
-    def __init__(self, done: "asyncio.Future[Reply]") -> None:
+    def __init__(self, done: "Future[Reply]") -> None:
         super().__init__("the call goes on in its thread")
         self.done = done

@@ -20,6 +20,7 @@ HeadraceError
       Filtered          a content filter stopped the prompt or the answer        fail the item
       LargerThanLimit   alone more than a limit allows in its whole window       fail the item
     Credentials         401, 403                                                 stop the run
+    Untrusted           a certificate that nobody here trusts                    stop the run
     ModelNotFound       404                                                      stop the run
     QuotaExhausted      credit or quota is gone                                  stop the run
     SystemicFailure     nothing but failures, or more than the user allows       stop the run
@@ -39,6 +40,10 @@ from headrace.core.call import Reply
 from headrace.core.limits import End, Hints
 
 
+INTERNAL = "internal"
+"""The kind of what nobody raised on purpose: a fault of headrace's own."""
+
+
 class Verdict(Enum):
     """What is done about an error."""
 
@@ -52,7 +57,8 @@ class Verdict(Enum):
 
 
 class HeadraceError(Exception):
-    """Anything headrace raises on purpose: `message` says what and where, `hint` what to do."""
+    """Anything headrace raises on purpose: `message` says what and where, `hint` what to do, `kind` where the page of
+    errors explains it."""
 
     kind: ClassVar[str] = "error"
     verdict: ClassVar[Verdict] = Verdict.STOP_RUN
@@ -179,6 +185,11 @@ class LargerThanLimit(Rejected):
 
 class Credentials(CallError):
     kind = "credentials"
+    verdict = Verdict.STOP_RUN
+
+
+class Untrusted(CallError):
+    kind = "untrusted"
     verdict = Verdict.STOP_RUN
 
 

@@ -1,11 +1,23 @@
 """An item that goes in, and the outcome that comes out."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 
 from headrace.core.call import Image
 from headrace.core.errors import AnswerError, HeadraceError
+from headrace.core.outline import outline
+
+if TYPE_CHECKING:  # a default says what a bare Outcome is of, and comes with Python 3.13
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+    T_co = TypeVar("T_co", covariant=True)
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -32,14 +44,19 @@ class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return f"{self.kind}: {self.message}"
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
     """How one item ended: with a `value`, or with an `error`."""
 
     key: str
+    """What identifies the item: its key column, else its position and content."""
     position: int
+    """From 0, in the order of the source."""
     item: Any
-    value: Any = None
+    """The row as a mapping, or the value."""
+    value: T_co | None = None
+    """None where the item failed."""
     error: Failure | None = None
+    """None where it did not."""
     attempts: int = 0
     """Calls sent for this item; 0 where the answer came from the store or from an equal item's call."""
     seconds: float = 0.0
@@ -59,6 +76,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ok(self) -> bool:
         return self.error is None
+
+    def __repr__(self) -> str:
+        return outline(self)
 
 
 def failure_of(error: HeadraceError) -> Failure:

@@ -113,6 +113,7 @@ class Counts(msgspec.Struct, frozen=True):
     pending: int | None = None
     """Items read or known of without an outcome; None where the source was not read to its end."""
     calls: int = 0
+    """Of this run; what came from the store cost it no call and no token."""
     input_tokens: int = 0
     output_tokens: int = 0
 

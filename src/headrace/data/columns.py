@@ -12,7 +12,8 @@ from headrace.core.item import Outcome
 from headrace.data.plain import plain
 
 OWN = ("error", "attempts", "seconds")
-_OWN_KINDS = ("text", "int", "float")
+AGREEMENT = "agreement"
+_OWN_KINDS = {"error": "text", "attempts": "int", "seconds": "float", AGREEMENT: "float"}
 _KINDS = {bool: "bool", int: "int", float: "float", str: "text", type(None): "null"}
 _DECLARED = {"string": "text", "integer": "int", "number": "float", "boolean": "bool", "object": "json"}
 _PLAIN_TYPES = frozenset((str, int, float, bool, type(None), list))
@@ -29,17 +30,22 @@ class Unforeseen(Exception):
 
 
 class Columns:
-    """The columns of a result, in order: the input's, the answer's, then error, attempts and seconds.
+    """The columns of a result, in order: the input's, the answer's, then error, attempts and seconds; before these the
+    agreement, where an item was asked about several times.
 
     An item that is no mapping is one column `item`; an answer without a schema is one column `answer`. An answer's
     field named like an input column gets the prefix `answer_`; error, attempts or seconds named like either gets the
     prefix `headrace_`, as `item` does. A prefix is put on again while the name is still taken.
     """
 
-    def __init__(self, inputs: Iterable[str], *, loose: bool, answers: Iterable[str] | None) -> None:
+    def __init__(
+        self, inputs: Iterable[str], *, loose: bool, answers: Iterable[str] | None, sampled: bool = False
+    ) -> None:
         self.inputs = tuple(inputs)
         self.loose = loose
         self.answers = None if answers is None else tuple(answers)
+        self.own = (AGREEMENT, *OWN) if sampled else OWN
+        self.sampled = sampled
         self._inputs = _picker(self.inputs)
         self._answers = _picker(self.answers or ())
         self.names = self._named()
@@ -48,7 +54,7 @@ class Columns:
         names = dict.fromkeys(self.inputs)
         answers = ("answer",) if self.answers is None else self.answers
         wanted = [("item", "headrace_")] if self.loose else []
-        wanted += [(name, "answer_") for name in answers] + [(name, "headrace_") for name in OWN]
+        wanted += [(name, "answer_") for name in answers] + [(name, "headrace_") for name in self.own]
         for name, prefix in wanted:
             free = name
             while free in names:
@@ -77,6 +83,10 @@ class Columns:
         else:
             answer = (None,) * len(self.answers)
         error = None if outcome.error is None else str(outcome.error)
+        if self.sampled:
+            answer = (*answer, outcome.agreement)
+        elif outcome.agreement is not None:
+            raise Unforeseen
         return (*row, *answer, error, outcome.attempts, outcome.seconds)
 
     def widened(self, outcomes: Iterable[Outcome]) -> "Columns":
@@ -84,9 +94,10 @@ class Columns:
         inputs = dict.fromkeys(self.inputs)
         answers = None if self.answers is None else dict.fromkeys(self.answers)
         known_inputs, known_answers = set(inputs), set(answers or ())
-        loose = self.loose
+        loose, sampled = self.loose, self.sampled
         for outcome in outcomes:
             item = outcome.item
+            sampled = sampled or outcome.agreement is not None
             if type(item) is not dict:
                 loose = True
             elif not item.keys() <= known_inputs:
@@ -98,11 +109,11 @@ class Columns:
             if type(value) is dict and not value.keys() <= known_answers:
                 answers |= dict.fromkeys(value)
                 known_answers |= value.keys()
-        return Columns(inputs, loose=loose, answers=answers)
+        return Columns(inputs, loose=loose, answers=answers, sampled=sampled)
 
     def origins(self) -> list[tuple[str, str]]:
         """What each column is, whatever it is named: its part of the row, and its name there."""
-        own = [("own", name) for name in OWN]
+        own = [("own", name) for name in self.own]
         loose = [("loose", "item")] if self.loose else []
         answers = [("answer", name) for name in (self.answers if self.answers is not None else ("",))]
         return [("input", name) for name in self.inputs] + loose + answers + own
@@ -171,7 +182,7 @@ def joined(kind: str, values: Sequence[Any]) -> str:
 
 def declared_kinds(columns: Columns, schema: Mapping[str, Any] | None) -> dict[tuple[str, str], str]:
     """Kinds that are known before any value: those of the answer's schema, and of headrace's own columns."""
-    kinds = {("own", name): kind for name, kind in zip(OWN, _OWN_KINDS, strict=True)}
+    kinds = {("own", name): kind for name, kind in _OWN_KINDS.items()}
     if schema is not None:
         properties = _resolved(schema, schema).get("properties") or {}
         for name in columns.answers or ():

@@ -12,7 +12,6 @@ from headrace.core.errors import InputError
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 128 * 1024
-_BOM = b"\xef\xbb\xbf"
 
 
 def unreadable(where: str, error: OSError) -> InputError:
@@ -32,8 +31,6 @@ def file_chunks(path: Path, where: str) -> Generator[bytes, None, None]:
 
 def pipe_chunks(raw: io.FileIO, where: str) -> Iterator[bytes]:
     """Whatever one read gives, at once."""
-    first = True
-    held = b""
     while True:
         try:
             chunk = raw.read(_CHUNK_BYTES)
@@ -42,13 +39,6 @@ def pipe_chunks(raw: io.FileIO, where: str) -> Iterator[bytes]:
                 continue
         except OSError as error:
             raise unreadable(where, error) from error
-        if first:
-            held += chunk
-            if chunk and len(held) < len(_BOM) and _BOM.startswith(held):
-                continue
-            chunk, first = held.removeprefix(_BOM), False
-            if not chunk and held:
-                continue
         if not chunk:
             return
         yield chunk

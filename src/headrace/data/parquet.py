@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.core.errors import InputError
-from headrace.data.files import Table, unique
+from headrace.data.files import Rows
+from headrace.data.naming import column_names
 from headrace.data.plain import plain
 
 _BATCH_ROWS = 1024
@@ -34,7 +35,7 @@ class Unconvertible(Exception):
     """These values do not fit the type."""
 
 
-def open_parquet(path: Path, where: str) -> Table:
+def open_parquet(path: Path, where: str) -> Rows:
     try:
         with _open(path) as file:
             schema, total, groups = file.schema_arrow, file.metadata.num_rows, file.metadata.num_row_groups
@@ -42,14 +43,17 @@ def open_parquet(path: Path, where: str) -> Table:
             heaviest = max((group.total_byte_size / max(group.num_rows, 1) for group in sizes), default=0)
     except _BROKEN as error:
         raise _broken(where, error) from error
-    fields = unique(schema.names, where)
+    fields, notices = column_names(schema.names, where)
     if not fields or not total:
         raise InputError(
             f"{where} has no {'rows' if fields else 'columns'}.", hint="Give a file with at least one row."
         )
-    bare = pa.schema([pa.field(field.name, _storage(field.type)) for field in schema])
+    bare = pa.schema([pa.field(name, storage_of(field.type)) for name, field in zip(fields, schema, strict=True)])
     batch_rows = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(heaviest, 1))))
-    return Table(lambda: _rows(path, where, fields, batch_rows), fields, total, bare.serialize().to_pybytes())
+    names = tuple(schema.names)
+    return Rows(
+        lambda: _rows(path, where, names, fields, batch_rows), fields, total, bare.serialize().to_pybytes(), notices
+    )
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -57,13 +61,15 @@ def _open(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
 
 
-def _rows(path: Path, where: str, fields: tuple[str, ...], batch_rows: int) -> Iterator[dict[str, Any]]:
+def _rows(
+    path: Path, where: str, names: tuple[str, ...], fields: tuple[str, ...], batch_rows: int
+) -> Iterator[dict[str, Any]]:
     try:
         with _open(path) as file:
-            if tuple(file.schema_arrow.names) != fields:
+            if tuple(file.schema_arrow.names) != names:
                 raise InputError(f"{where} was changed while it was used.", hint="Run again.")
             for batch in file.iter_batches(batch_size=batch_rows, use_threads=False):
-                columns = [_values(column) for column in batch.columns]
+                columns = [values_of(column) for column in batch.columns]
                 for row in zip(*columns, strict=True):
                     yield dict(zip(fields, row, strict=True))
     except _BROKEN as error:
@@ -78,17 +84,22 @@ def _broken(where: str, error: Exception) -> InputError:
     )
 
 
-def _storage(kind: pa.DataType) -> pa.DataType:
+def storage_of(kind: pa.DataType) -> pa.DataType:
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
-def _values(column: pa.Array) -> list[Any]:
+def values_of(column: pa.Array) -> list[Any]:
     """The column as plain Python values."""
     if isinstance(column.type, pa.BaseExtensionType):
         column = column.storage
     carrier = carrier_of(column.type)
     if carrier is not None and carrier != column.type:
+        if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+            column = column.cast(pa.string())  # else 0.1 becomes 0.10000000149011612
+        has_clock = pa.types.is_timestamp(column.type) or pa.types.is_time(column.type)
         column = column.cast(carrier)
+        if has_clock:  # 12:30:00.000000000 says no more than 12:30:00, and is paid for in every prompt
+            column = pc.replace_substring_regex(column, r"\.0+($|[Z+-])", r"\1")
     values: list[Any] = column.to_pylist()
     if pa.types.is_floating(column.type):
         return [value if value is None or isfinite(value) else None for value in values]

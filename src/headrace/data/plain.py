@@ -21,6 +21,9 @@ from headrace.core.errors import UsageError
 _AS_TEXT = (date, time, timedelta, Decimal, UUID, bytes, bytearray, memoryview)
 """Written as msgspec writes them: ISO 8601, digits, hex with dashes, base64 (a datetime is a date)."""
 
+_MISSING = frozenset(("NAType", "NaTType"))
+"""Of pandas, which is not imported for them: NaT passes for a datetime otherwise."""
+_SPANS = frozenset(("Period", "Interval"))
 _TEXT = frozenset((str,))
 _SIMPLE = frozenset((str, int, bool, type(None)))
 
@@ -60,6 +63,8 @@ def _name(key: Any) -> str:
 
 def _unusual(value: Any) -> Any:
     """Everything that is not exactly one of JSON's own types."""
+    if _is_of_pandas(value, _MISSING):
+        return None
     if isinstance(value, Enum):
         return plain(value.value)
     if isinstance(value, str | int | float):
@@ -68,7 +73,7 @@ def _unusual(value: Any) -> Any:
             str.__str__(value) if isinstance(value, str) else plain((int if isinstance(value, int) else float)(value))
         )
     if isinstance(value, _AS_TEXT):
-        return msgspec.to_builtins(value)
+        return _text_of(value)
     if isinstance(value, os.PathLike):
         return plain(os.fspath(value))
     if not isinstance(value, type):
@@ -80,6 +85,17 @@ def _unusual(value: Any) -> Any:
     raise _unknown(value)
 
 
+def _text_of(value: Any) -> Any:
+    try:
+        return msgspec.to_builtins(value)
+    except TypeError:  # of a type derived from one of these, as pandas' Timestamp and Timedelta are
+        if isinstance(value, date | time):
+            return value.isoformat()
+        if isinstance(value, timedelta):
+            return msgspec.to_builtins(timedelta(value.days, value.seconds, value.microseconds))
+        return msgspec.to_builtins(bytes(value)) if isinstance(value, bytes | bytearray) else str(value)
+
+
 def _container(value: Any) -> Any:
     fields = _fields(value)
     if fields is not None:
@@ -88,7 +104,14 @@ def _container(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, set | frozenset):
         return sorted(map(plain, value), key=canonical)
+    if _is_of_pandas(value, _SPANS):
+        return str(value)
     raise _unknown(value)
+
+
+def _is_of_pandas(value: object, names: frozenset[str]) -> bool:
+    kind = type(value)
+    return kind.__name__ in names and kind.__module__.partition(".")[0] == "pandas"
 
 
 def _unknown(value: object) -> UsageError:

@@ -1,11 +1,10 @@
 """Anything that holds inputs becomes a Source: items with keys, in batches as they come.
 
-Knows nothing of runs; formats are read in files.py and parquet.py, waiting is done in feed.py.
+Knows nothing of runs; paths are opened in reader.py, waiting is done in feed.py.
 """
 
 import difflib
 import os
-import stat
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -18,18 +17,18 @@ from collections.abc import (
 )
 from functools import partial
 from itertools import count, islice
-from pathlib import Path
 from typing import Any
 
 from headrace.core.digest import canonical, digest_of, short
-from headrace.core.errors import HeadraceError, InputError, UsageError
+from headrace.core.errors import UsageError
 from headrace.core.item import Item
 from headrace.data.feed import BATCH_ITEMS, pulled, pumped
-from headrace.data.files import Table, open_csv, open_folder, open_json, open_stdin
-from headrace.data.lines import unreadable
+from headrace.data.files import Rows
+from headrace.data.frames import is_frame, open_frame
 from headrace.data.plain import kind_name, plain
+from headrace.data.reader import open_table
+from headrace.data.table import Table
 
-_FORMATS = "CSV (.csv), JSON Lines (.jsonl, .ndjson), Parquet (.parquet), or a folder of text files"
 _PARCEL_ITEMS = 64
 _ItemOf = Callable[[int, Any], Item]
 
@@ -45,6 +44,7 @@ class Items:
         fields: tuple[str, ...] | None = None,
         total: int | None = None,
         arrow_schema: bytes | None = None,
+        notices: tuple[str, ...] = (),
         once: bool = False,
     ) -> None:
         self._batches = batches
@@ -54,6 +54,12 @@ class Items:
         self.fields = fields
         self.total = total
         self.arrow_schema = arrow_schema
+        self.notices = notices
+
+    @property
+    def again(self) -> bool:
+        """Whether it can be read a second time."""
+        return not self._once
 
     def __aiter__(self) -> AsyncIterator[list[Item]]:
         if self._once and self._read:
@@ -65,7 +71,7 @@ class Items:
 
 
 def open_source(
-    items: "str | os.PathLike[str] | Iterable[Any] | AsyncIterable[Any]",
+    items: "str | os.PathLike[str] | Table | Iterable[Any] | AsyncIterable[Any]",
     *,
     key: str | None = None,
     first: int | None = None,
@@ -84,15 +90,17 @@ def open_source(
     tag = f"#first={first}" if first is not None else ""
     named = f"{name}{tag}" if name else ""
     if isinstance(items, str | os.PathLike):
-        at = os.fspath(items)
-        if not isinstance(at, str):
-            raise UsageError(f"The path {at!r} is bytes.", hint="Pass the path as text.")
-        path, table = (None, open_stdin()) if at == "-" else _open_path(at)
-        return _of_table(table, key, first, named or (f"{path}{tag}" if path else ""), once=path is None)
+        items = Table(items)
+    if isinstance(items, Table):
+        path, how, rows = open_table(items)
+        told = name or path
+        return _of_rows(rows, key, first, f"{told}{how}{tag}" if told else "", once=not path)
     item_of = _item_maker(key, normalise=True)
     if isinstance(items, AsyncIterable):
         # an iterator that is its own can be read once; what makes new ones, again and again
         return Items(lambda: _stream(items, item_of, first), name=named, once=isinstance(items, AsyncIterator))
+    if is_frame(items):
+        return _of_rows(open_frame(items), key, first, named, once=False)
     _refuse_lookalike(items)
     if isinstance(items, list | tuple):
         total = len(items) if first is None else min(len(items), first)
@@ -102,18 +110,19 @@ def open_source(
     )
 
 
-def _of_table(table: Table, key: str | None, first: int | None, name: str, *, once: bool) -> Items:
-    if key is not None and (table.fields is None or key not in table.fields):
-        raise _no_key_column(key, table.fields)
+def _of_rows(rows: Rows, key: str | None, first: int | None, name: str, *, once: bool) -> Items:
+    if key is not None and (rows.fields is None or key not in rows.fields):
+        raise _no_key_column(key, rows.fields)
     item_of = _item_maker(key, normalise=False)
-    total = table.total if first is None or table.total is None else min(table.total, first)
+    total = rows.total if first is None or rows.total is None else min(rows.total, first)
     return Items(
-        lambda: pulled(lambda: _number(islice(table.rows(), first), item_of), at_once=1 if once else _PARCEL_ITEMS),
+        lambda: pulled(lambda: _number(islice(rows.rows(), first), item_of), at_once=1 if once else _PARCEL_ITEMS),
         name=name,
-        fields=table.fields,
+        fields=rows.fields,
         total=total,
-        arrow_schema=table.arrow_schema,
-        once=once,
+        arrow_schema=rows.arrow_schema,
+        notices=rows.notices,
+        once=once or rows.once,
     )
 
 
@@ -206,55 +215,3 @@ def _refuse_lookalike(items: object) -> None:
             f"Items of type {kind_name(items)} cannot be read.",
             hint="Pass a path, a list, an iterator, or an async iterator.",
         )
-
-
-def _open_path(at: str) -> tuple[Path, Table]:
-    if not at:
-        raise InputError("The path of the input is empty.", hint=f"Give the path of {_FORMATS}.")
-    path = Path(at)
-    try:
-        mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _not_there(path, at) from error
-    except ValueError as error:
-        raise InputError(f"{at!r} is no path.", hint=f"Give the path of {_FORMATS}.") from error
-    except OSError as error:
-        raise unreadable(at, error) from error
-    whole = path.resolve()
-    if stat.S_ISDIR(mode):
-        return whole, open_folder(whole, at)
-    ending = path.suffix.lower()
-    if ending not in (".csv", ".jsonl", ".ndjson", ".parquet"):
-        raise _unknown_ending(at, ending)
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{at} is no regular file.", hint="Pipe it in, with - as the input.")
-    return whole, _open_file(whole, at, ending)
-
-
-def _open_file(path: Path, where: str, ending: str) -> Table:
-    if ending == ".csv":
-        return open_csv(path, where)
-    if ending != ".parquet":
-        return open_json(path, where)
-    from headrace.data.parquet import open_parquet  # noqa: PLC0415 - pyarrow is heavy
-
-    return open_parquet(path, where)
-
-
-def _unknown_ending(at: str, ending: str) -> HeadraceError:
-    more = " Of a .json file with an array, jq -c '.[]' makes JSON Lines." if ending == ".json" else ""
-    told = f"ends in {ending}" if ending else "has no ending"
-    return InputError(f"{at} {told}, which headrace does not read.", hint=f"It reads {_FORMATS}.{more}")
-
-
-def _not_there(path: Path, at: str) -> InputError:
-    folder = path.parent
-    if not folder.is_dir():
-        return InputError(f"There is no file {at}: its folder does not exist.", hint="Check the path.")
-    try:
-        there = {name.lower(): name for name in os.listdir(folder)}
-    except OSError:
-        there = {}
-    near = [there[name] for name in difflib.get_close_matches(path.name.lower(), there, n=3)]
-    hint = f"Did you mean {' or '.join(str(folder / name) for name in near)}?" if near else "Check the path."
-    return InputError(f"There is no file {at}.", hint=hint)

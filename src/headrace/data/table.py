@@ -4,8 +4,11 @@ import os
 import unicodedata
 
 import msgspec
+from msgspec import structs
 
 from headrace.core.errors import UsageError
+from headrace.core.outline import outline
+from headrace.data.query import address_of
 
 
 class _At(msgspec.Struct, frozen=True):
@@ -26,12 +29,18 @@ class Table(_At, frozen=True, kw_only=True):
     query: str | None = None
 
     def __post_init__(self) -> None:
-        mark = self.delimiter
+        mark = "\t" if self.delimiter == "\\t" else self.delimiter  # as a shell gives it
         if mark is not None and (len(mark) != 1 or mark in '"\r\n\0' or unicodedata.category(mark) == "Cs"):
             raise UsageError(
                 f"The delimiter is {mark!r}; it must be one character, and no quote or line break.",
                 hint="Leave it out: it is found from the file. A tab is written \\t.",
             )
+        msgspec.structs.force_setattr(self, "delimiter", mark)
+
+    def __repr__(self) -> str:
+        """Without the password of a database."""
+        at = str(self.path)
+        return outline(structs.replace(self, path=address_of(at).shown) if "://" in at else self, named=False)
 
     def options(self) -> dict[str, str]:
         """What is stated, by name; the path aside."""

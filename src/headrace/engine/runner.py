@@ -304,9 +304,7 @@ class Runner:
         snapshot = self.tally.snapshot(_now())
         if not snapshot.calls and self.info.session > 1:
             return None
-        return figures_of(
-            msgspec.structs.replace(snapshot, session=self.info.session, started_at=self.info.started_at)
-        )
+        return figures_of(msgspec.structs.replace(snapshot, session=self.info.session, started_at=self.info.started_at))
 
     def _keep_figures(self, now_s: float) -> None:
         """Now and then, so that a run that is killed has some."""

@@ -188,10 +188,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 def figures_of(snapshot: Snapshot) -> bytes:
     """The snapshot as JSON, to be kept with its run: at most `FIGURES_MAX_BYTES`, without what only matters at the moment.
 
-    What failed is kept by kind alone: the items themselves are in the store.
+    What failed is kept by kind alone: the items themselves are in the store, as are the run's name and source.
     """
     kept = msgspec.structs.replace(
         snapshot,
+        name="",
+        source="",
+        reason=snapshot.reason.encode("utf-8", "backslashreplace").decode()[:_SENTENCE_MAX],
         hold=None,
         eta_s=None,
         failures=tuple(

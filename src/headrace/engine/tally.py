@@ -63,6 +63,8 @@ class Tally:
         self._stop_reason = ""
         self._total: int | None = None
         self._held: Held | None = None
+        self._held_from_s = 0.0
+        """When the pause began that ends with `_held`."""
         self._read = self._ok = self._failed = self._cached = self._asked = 0
         self._in_flight = self._most_in_flight = self._calls = self._retries = self._backups = 0
         self._input_tokens = self._output_tokens = 0
@@ -147,7 +149,10 @@ class Tally:
         self._usage.gauge(event, self._ok + self._failed)
 
     def _on_held(self, event: Held) -> None:
-        if self._held is None or event.until_s >= self._held.until_s:
+        before = self._held
+        if before is None or event.until_s >= before.until_s:
+            if before is None or event.at_s > before.until_s:
+                self._held_from_s = event.at_s
             self._held = event
 
     def _on_settled(self, event: Settled) -> None:
@@ -287,6 +292,10 @@ class Tally:
         first_s = self._first_call_s
         if first_s is None or self._asked < _ETA_AFTER_ITEMS or now_s - first_s < _ETA_AFTER_S or self._stop_reason:
             return None
+        wait_s = 0.0
+        if self._held is not None and self._held.until_s > now_s:  # the pace is that before the pause
+            wait_s = self._held.until_s - now_s
+            now_s = min(now_s, max(self._held_from_s, first_s + _LEAST_S))
         wide = self._since(now_s, self._window_s(), 2, _ETA_AFTER_ITEMS)
         near = self._since(now_s, _ETA_AFTER_S - 1, 2, _ETA_AFTER_ITEMS)
         if wide is None or near is None:
@@ -296,8 +305,7 @@ class Tally:
         if elapsed_s <= 0 or asked <= 0:
             return None
         share = max(self._share(wide), self._share(near))
-        wait_s = self._held.until_s - now_s if self._held is not None else 0.0
-        eta_s = max(0.0, wait_s) + pending * share * elapsed_s / asked
+        eta_s = wait_s + pending * share * elapsed_s / asked
         return eta_s if math.isfinite(eta_s) else None
 
     def _share(self, mark: tuple[float, int, int]) -> float:

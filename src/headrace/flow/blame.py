@@ -39,6 +39,10 @@ calls overtake each other on their way."""
 EPISODES, EPISODE_S, TOP = 5, 5.0, 0.9
 """So many episodes in a row, so far apart, refused above so many of the levels of the last minute: concurrency."""
 LEVELS_S, LEVEL_EVERY_S = 60.0, 0.25
+STRAY_CALLS = 20
+"""A trial goes on after a refusal that comes so many calls after the one before: past a limit, the next are refused too."""
+FEW = 0.05
+"""So small a share of the calls beside a refused one, refused as well: it was for no limit. Past one, most are refused."""
 
 
 class Sent(Protocol):
@@ -71,6 +75,10 @@ class Doubt:
         self._until_s = now_s + PATIENCE_S
         self._probe_s = math.inf
         self._sent = 0
+        self._probe = self._stray = 0
+        self._refused = 1
+        self._beside = [1, 0]
+        """Of the calls sent after the refused one and before the doubt: refused, with itself, and answered."""
         self._over_s = math.inf
 
     @property
@@ -95,12 +103,39 @@ class Doubt:
             self.in_trial = True
         return now_s if in_flight < self._most else math.inf
 
-    def sent(self, now_s: float, in_flight: int) -> None:
+    def sent(self, now_s: float, number: int, in_flight: int) -> None:
         self._sent += 1
         if self._sent == 1:
-            self._probe_s = now_s
+            self._probe, self._probe_s = number, now_s
         if self._over_s == math.inf and in_flight >= max(self.accepted + 1, int(self._climb * self.accepted)):
             self._over_s = now_s
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the one call was all that was refused."""
+        return self._refused == 1
+
+    def strays(self, number: int) -> bool:
+        """Whether this refusal, in the trial, came after so many calls that it may be chance."""
+        after, self._stray = number - max(self._stray, self._probe), number
+        self._refused += 1
+        return self.in_trial and after >= STRAY_CALLS
+
+    def unsent(self, number: int) -> None:
+        self._sent = max(0, self._sent - 1)
+        if number == self._probe and not self.in_trial:
+            self._probe, self._probe_s, self._sent = 0, math.inf, 0
+
+    def ended(self, number: int, *, refused: bool) -> bool:
+        """Whether enough of those beside the refused call were let in."""
+        if number == self._probe and not refused:
+            self.in_trial = True
+        if number <= self.last:
+            self._refused += refused
+            if number > self.ticket.number:
+                self._beside[not refused] += 1
+        refusals, answers = self._beside
+        return refusals <= FEW * (refusals + answers)
 
     def call_took(self, seconds: float) -> None:
         """In the mean; a refusal spends all of its time on the way, so both together tell how many are there."""
@@ -123,6 +158,7 @@ class Blame:
         self._doubt: Doubt | None = None
         self._last = 0
         self._settled = 0
+        self._acquitted = False
         self._silence_s = SILENCE_S
         self._call_s = 0.0
         self._levels: deque[tuple[float, int]] = deque()
@@ -137,7 +173,7 @@ class Blame:
         """`in_flight` counts this call."""
         self._last = number
         if self._doubt is not None:
-            self._doubt.sent(now_s, in_flight)
+            self._doubt.sent(now_s, number, in_flight)
         levels = self._levels
         if not levels or now_s >= levels[-1][0] + LEVEL_EVERY_S:
             levels.append((now_s, in_flight))
@@ -146,14 +182,19 @@ class Blame:
         elif in_flight > levels[-1][1]:
             levels[-1] = levels[-1][0], in_flight
 
+    def unsent(self, number: int) -> None:
+        """That call was not made: it proves nothing."""
+        if self._doubt is not None:
+            self._doubt.unsent(number)
+
     def ok(self, now_s: float, ticket: Sent) -> None:
         """A call was answered: where it is the one that was sent in doubt, it begins the trial before its silence is over."""
         self._call_s += 0.05 * (now_s - ticket.at_s - self._call_s) if self._call_s else now_s - ticket.at_s
         doubt = self._doubt
         if doubt is not None:
             doubt.call_took(self._call_s)
-            if ticket.number == doubt.last + 1:
-                doubt.in_trial = True
+            if doubt.ended(ticket.number, refused=False):
+                self._acquit()
 
     def throttled(
         self, now_s: float, ticket: Sent, in_flight: int, retry_after_s: float | None, accepted: int = 0
@@ -168,8 +209,11 @@ class Blame:
             return None
         if self._doubt is not None:
             if ticket.number > self._doubt.last:
-                return self._settle(Unit.CONCURRENCY if self._doubt.same(ticket) else Unit.REQUESTS)
+                if self._doubt.same(ticket):
+                    return self._settle(Unit.CONCURRENCY)
+                return None if self._doubt.strays(ticket.number) else self._settle(Unit.REQUESTS)
             self._doubt.accepted = max(1, self._doubt.accepted - 1)
+            self._doubt.ended(ticket.number, refused=True)
             return None
         if self.found is None:
             if retry_after_s is not None and retry_after_s > TIMED_S:
@@ -190,7 +234,21 @@ class Blame:
         doubt = self._doubt
         if doubt is None or not doubt.over(now_s, self._silence_s):
             return None
+        if not self._acquitted and doubt.is_single:  # once: a window that is crowded will be so again
+            self._acquitted = True
+            self._acquit()
+            return None
         return self._settle(Unit.REQUESTS), doubt.ticket, doubt.accepted, doubt.retry_after_s
+
+    def forget(self) -> None:
+        """What was found was no limit."""
+        self.found, self._acquitted = None, False
+
+    def _acquit(self) -> None:
+        """The refusal was for no limit."""
+        if self._doubt is not None:
+            self._settled = self._doubt.last
+        self._doubt = None
 
     def _settle(self, unit: Unit) -> Unit:
         if self._doubt is not None:

@@ -169,7 +169,7 @@ class Gate:
         self._open.remove(ticket.number)
         in_flight = len(self._open)
         self._refused += ((end is End.THROTTLED) - self._refused) / min(self._issued, MEMORY)
-        alone = end is End.THROTTLED and self._is_alone(ticket, hints)
+        alone = end is End.THROTTLED and self._is_alone(ticket, now_s, hints)
         if hints is not None:
             self._hear(ticket, now_s, end, hints, alone=alone)
         if end is End.OK:
@@ -207,14 +207,27 @@ class Gate:
             return 0.0 if end is End.THROTTLED and rate.unit is not Unit.REQUESTS else reserved
         return cost.of(rate.unit)
 
-    def _is_alone(self, ticket: Ticket, hints: Hints | None) -> bool:
+    def _is_alone(self, ticket: Ticket, now_s: float, hints: Hints | None) -> bool:
         """Whether a refusal is this call's own matter."""
-        named = hints is not None and (hints.blamed is not None or bool(hints.told))
+        if hints is not None and (hints.blamed is not None or self._empty(hints) is not None):
+            return False
+        if any(rate.learnt for rate in self.rates.values()):
+            return self._blame.found is not Unit.CONCURRENCY and self._is_expected(ticket, now_s)
         few = self._refused <= max(FEW, 1.0 / max(1, self._issued))
-        if named or not few or self._issued < MANY or any(rate.learnt for rate in self.rates.values()):
+        if not few or self._issued < MANY:
             return False
         level = ticket.level.in_flight
         return not self._limited or sum(each >= level for each in self._answered) >= ENOUGH
+
+    def _is_expected(self, ticket: Ticket, now_s: float) -> bool:
+        """Whether the rate that was found is refused at any pace so often."""
+        expected = False
+        for rate, _, mark in ticket.charged:
+            if rate.unit is Unit.REQUESTS and rate.window_s == MINUTE_S and rate.learnt is not None:
+                expected = rate.expects(now_s, mark)
+                if rate.learnt is None:
+                    self._blame.forget()
+        return expected
 
     def _throttled(self, ticket: Ticket, now_s: float, in_flight: int, hints: Hints) -> None:
         self._limited = True
@@ -279,8 +292,9 @@ class Gate:
         """The call was not made."""
         self._open.remove(ticket.number)
         self.breaker.ignore(now_s, ticket.breaker)
+        self._blame.unsent(ticket.number)
         for rate, amount, mark in ticket.charged:
-            rate.settle(now_s, mark, amount, 0.0, accepted=False)
+            rate.give_back(now_s, mark, amount)
 
     def why(self, cause: str) -> str:
         """What is in the way, for people."""

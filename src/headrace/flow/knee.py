@@ -11,16 +11,18 @@ import msgspec
 DOUBLING_PAYS = 0.4
 STEP_PAYS = 0.3
 """A step pays if throughput grows by more than this power of the growth in flight: 1 is no knee, 0 is flat."""
-NOISE, NOISE_MOST = 0.55, 1.5
-"""Relative deviation of one call's time, as measured, within these bounds (lognormal, sigma 0.5: 0.53; stragglers make it
-more). Over n calls that of throughput is this / sqrt(n)."""
+NOISE, NOISE_CALLS, NOISE_MOST = 0.55, 20, 1.5
+"""Relative deviation of one call's time (lognormal, sigma 0.5: 0.53; stragglers make it more): so much is believed, with
+the weight of so many calls, and measured. Over n calls that of throughput is this / sqrt(n)."""
 USED = 0.75
 """Of the limit, in the mean of a round over time: below, the round says nothing."""
-LEAST = 20
-"""Calls in a round."""
-SETTLE = 1.25
-"""Rounds after a change of level that are not measured: calls in flight still take what they took before."""
-FIRST, FINEST, AGAIN = 2.0**0.5, 1.15, 1.25
+FEW, LEAST = 8, 20
+"""Calls in a round: the first of a level while doubling, and others."""
+PAID, FAILED = 1.0, 2.0
+"""So many deviations above or below what it had to bring, and a doubling is judged by its first round; else by two."""
+SETTLE, SETTLE_HOLD = 1.25, 4.0
+"""Rounds after a change of level that are not measured: what ends then was sent before or is short. A hold has time."""
+FIRST, FINER, FINEST, AGAIN = 2.0**0.5, 2.0**0.25, 1.15, 1.25
 """Steps of a search, which begins with the first and ends below the finest; a later one makes only this one."""
 SURE = 2
 """So many times the calls before fewer in flight are taken to do: a wrong step down costs throughput, one up does not."""
@@ -49,8 +51,10 @@ class Round(msgspec.Struct, frozen=True, gc=False):
 class Knee:
     """Doubles while a doubling pays, then tries smaller steps, up and down, and holds. A trial that pays is kept.
 
-    Throughput is counted, not read off latencies: those follow the length of the answers. In a doubling phase every
-    round is alike (as many calls as the level, begun by a jump), so what a jump distorts cancels out of their ratio.
+    What counts is throughput, not latency: that follows the length of the answers. In a doubling phase it is counted
+    over rounds that are alike (as many calls as the level, begun by a jump), so that what a jump distorts cancels out
+    of their ratio. Later it is calls in flight over the mean time of a call (Little's law), which is the same without
+    the error that calls which end together make at both ends of a count.
     """
 
     def __init__(self, start: int) -> None:
@@ -64,18 +68,23 @@ class Knee:
         self._factor = FIRST
         self._up = 0
         self._left: list[int] = []
+        self._over = math.inf
+        """A level above that did not pay in this search."""
         self._hold_until_s = self._search_s = 0.0
         self._again = False
+        self._held_anew = True
         self._patience = HOLD_SEARCHES[0]
         self._calm_until_s = -math.inf
         self._phase: Callable[[float, Round, float], None] = self._double
         self._calls = 0
-        self._due = 1
-        self._settling = True
+        self._due = max(FEW, start)
+        self._settling = False
         self._tokens: float = 0.0
         self._sum_s = self._squares = 0.0
         self._area = self._begun_s = self._last_s = 0.0
         self._in_flight = 0
+        self._since_s = -math.inf
+        """Calls that were sent before do not count: another level made them so slow."""
 
     def recall(self, level: int) -> None:
         """Begin there, as if it had been found."""
@@ -87,6 +96,8 @@ class Knee:
     # As calls begin and end.
 
     def sent(self, now_s: float, in_flight: int) -> None:
+        if not self._calls and not self._in_flight:
+            self._begun_s = now_s
         if now_s > self._last_s:
             self._area += self._in_flight * (now_s - self._last_s)
             self._last_s = now_s
@@ -97,6 +108,8 @@ class Knee:
         self._area += self._in_flight * (now_s - self._last_s)
         self._last_s = now_s
         self._in_flight = in_flight
+        if now_s - seconds < self._since_s:
+            return  # sent at another level
         self._calls += 1
         self._sum_s += seconds
         self._squares += seconds * seconds
@@ -126,24 +139,25 @@ class Knee:
         self._begun_s = self._last_s = now_s
         self._due = math.ceil(due)
 
-    def _settle(self, now_s: float) -> None:
+    def _settle(self, now_s: float, rounds: float = SETTLE) -> None:
+        self._since_s = -math.inf
         self._settling = True
-        self._begin(now_s, SETTLE * max(self.level if self.level < math.inf else 1, self._in_flight))
+        self._begin(now_s, rounds * max(self.level if self.level < math.inf else 1, self._in_flight))
 
     def _look(self, now_s: float, bound: float) -> None:
         limit = min(self.level, bound)
         if self._settling:
-            self._settling = False
-            self._begin(now_s, max(LEAST, limit) if self._phase == self._double else max(2 * LEAST, limit))
+            self._settling, self._since_s = False, self._begun_s
+            self._begin(now_s, max(2 * LEAST, limit))
             return
         if now_s < self._calm_until_s:
             self._begin(now_s, max(LEAST, limit))
             return
         seconds = max(now_s - self._begun_s, 1e-9)
         tokens = max(0.0, self._tokens)
-        square = self._calls * self._squares / max(self._sum_s * self._sum_s, 1e-9) - 1.0
-        noise = min(max(NOISE, math.sqrt(max(0.0, square))), NOISE_MOST)
-        seen = Round(self._area / seconds, self._calls, self._calls / seconds, tokens / seconds, seconds, noise)
+        in_flight = self._area / seconds
+        spent_s = seconds if self._phase == self._double else max(self._sum_s / max(in_flight, 1e-9), 1e-9)
+        seen = Round(in_flight, self._calls, self._calls / spent_s, tokens / spent_s, seconds, self._noise())
         if seen.in_flight >= USED * limit:
             self._phase(now_s, seen, bound)
         elif self._phase == self._try:  # nobody needs so many
@@ -152,30 +166,53 @@ class Knee:
         else:
             self._begin(now_s, max(LEAST, limit))
 
+    def _noise(self) -> float:
+        square = max(0.0, self._calls * self._squares / max(self._sum_s * self._sum_s, 1e-9) - 1.0)
+        square = (NOISE_CALLS * NOISE * NOISE + self._calls * square) / (NOISE_CALLS + self._calls)
+        return min(math.sqrt(square), NOISE_MOST)
+
     # Phases: each is given what was seen at its level, and what all other limits allow.
 
     def _double(self, now_s: float, seen: Round, bound: float) -> None:
-        if self.base is None or _gain(self.base, seen, DOUBLING_PAYS) >= 0.0:
-            self._proven = self.base is not None
-            self.base = seen
-            self._rest = self.level
-            if bound <= self.level:
-                if self._proven:
-                    self._leave(now_s)
-                else:
-                    self._measure_base(now_s, 2.0, [-1])
-                return
-            self.level *= 2
-            self._begin(now_s, max(LEAST, self.level))
-        elif seen.calls < 2 * max(LEAST, self.level):
-            self._due = 2 * seen.calls  # one doubt is noise: look again
+        if self.base is None:
+            self._redouble(now_s, seen, bound)
+            return
+        gain, noise = _gain(self.base, seen, DOUBLING_PAYS), _noise(self.base, seen)
+        most = math.ceil(2 * max(LEAST, self.level))
+        if gain >= (PAID * noise if seen.calls < most else 0.0):
+            self._proven = True
+            self._redouble(now_s, seen, bound)
+        elif gain <= -FAILED * noise:
+            self._turn(now_s, _log_ratio(self.base, seen))
+        elif seen.calls < most:
+            self._due = min(2 * seen.calls, most)
+        elif self.base.calls < LEAST:  # too few to compare with: measured again
+            self.level, self.base = self._rest, None
+            self._begin(now_s, 2 * LEAST)
         else:
-            self.found = True
+            self._turn(now_s, _log_ratio(self.base, seen))
+
+    def _redouble(self, now_s: float, seen: Round, bound: float) -> None:
+        self.base, self._rest = seen, self.level
+        if bound > self.level:
+            self.level *= 2
+            self._begin(now_s, max(FEW, self.level))
+        elif self._proven:
+            self._leave(now_s)
+        else:
+            self._measure_base(now_s, 2.0, [-1])
+
+    def _turn(self, now_s: float, ratio: float) -> None:
+        """A doubling did not pay: search between. If throughput stays flat past the knee, the knee is at `ratio` times the
+        level below; if it falls, somewhat above that. Too much costs less than too little."""
+        self.found = True
+        self._over = self.level
+        if self._proven:
+            self.level = self._rest = round(self._rest * min(max(1.0, FINER * math.exp(ratio)), FIRST))
+            self._measure_base(now_s, FINER, [1, -1])
+        else:
             self.level = self._rest
-            if self._proven:
-                self._measure_base(now_s, FIRST, [1, -1])
-            else:
-                self._measure_base(now_s, 2.0, [-1])
+            self._measure_base(now_s, 2.0, [-1])
 
     def _measure_base(self, now_s: float, factor: float, order: list[int]) -> None:
         self._factor, self._left, self._again = factor, order, False
@@ -192,6 +229,8 @@ class Knee:
     def _next(self, now_s: float, bound: float) -> None:
         """Try the next direction, then a finer step, then hold."""
         here = int(min(self._rest, bound))
+        if self._over < math.inf:  # between, or nowhere
+            bound = min(bound, math.sqrt(here * self._over) if self._over > FINEST * here else here)
         while True:
             while self._left:
                 self._up = self._left.pop(0)
@@ -230,6 +269,8 @@ class Knee:
             self._patience = HOLD_SEARCHES[0] / 2
             self.found = True
         else:
+            if self._up > 0:
+                self._over = self.level
             self.level = self._rest
         self._next(now_s, bound)
 
@@ -240,8 +281,10 @@ class Knee:
 
     def _hold(self, now_s: float, seconds: float) -> None:
         self._phase = self._keep
+        self._over = math.inf
+        self._held_anew = True
         self._hold_until_s = now_s + seconds
-        self._settle(now_s)
+        self._settle(now_s, SETTLE_HOLD)
 
     def _keep(self, now_s: float, seen: Round, bound: float) -> None:
         """A changed server ends the hold at once, else its time does. What another limit lets grow has to pay as well."""
@@ -258,7 +301,8 @@ class Knee:
             self.level = self._rest
             self._measure_base(now_s, FIRST, [1, -1])
             return
-        if self.base is None or grown < -CHANGE / 2 or (grown > CHANGE / 2 and gain > 2 * noise):
+        anew, self._held_anew = self._held_anew and abs(grown) < CHANGE / 2, False
+        if anew or grown < -CHANGE / 2 or (grown > CHANGE / 2 and gain > 2 * noise):
             self.base = base = seen
         change = _log_ratio(base, seen) if abs(grown) < CHANGE / 2 else 0.0
         if abs(change) > CHANGE + 3 * noise:

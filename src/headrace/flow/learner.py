@@ -11,6 +11,8 @@ the time to return as a constant, so that no unit matters). Rules:
 4. What was let in within a window in the last three is proof of half that rate, whatever is measured: a fixed window
    or a full bucket shows at most twice its rate.
 5. A rate that goes unused does not grow, and unused time is not measured.
+6. A limit does not refuse a single call at a pace below what it was measured to allow, to let in all around it: who does
+   refuses at random, at any pace. Such refusals cut nothing, and as many are expected from then on (`Background`).
 """
 
 import math
@@ -32,12 +34,64 @@ CYCLE_S, RUN_S = 10.0, 3.0
 """Shorter cycles, and such as were blocked but for so long, measure nothing: that collapses the estimate."""
 UP, DOWN = 1.5, 0.5
 """The most that one measurement changes the one before."""
-FEW, DOUBLE_S = 10, 10.0
+FEW, DOUBLE_S, APPEAL_DOUBLE_S = 10, 10.0, 5.0
 """Fewer calls than that let in before the first refusal measure nothing (a window full of an earlier run's calls): the
-rate is then searched for, twice as much every so many seconds."""
+rate is then searched for, twice as much every so many seconds. The last: on appeal."""
 LARGE, PROOF = 0.02, 0.95
 """An amount of so much of a window is not sent where the window has never held more, if it has held nearly what the
 estimate says: a small one would be let in, so its refusal would say nothing of the rate."""
+LOW, STRAY_UNSURE, STRAY_CALLS = 0.5, 50, 20
+"""A refusal by so much of the way back to the estimate, after so many calls were let in, is none of a limit's, if no call
+sent beside it is refused, nor the probe after it. Buckets that are far from full refuse again sooner."""
+BEYOND = 2.0
+"""An estimate that is passed so far, with no more refusals than before, is no limit's."""
+DISPROVED = 2.2
+"""A window that was refused holds at most twice what it held then: fixed ones and buckets twice, sliding ones as much."""
+CROWDED, CERTAIN = 0.05, 4.0
+"""Share of refusals past a limit, at least, and the likelihood ratio (its logarithm) from which they are one's. Where 1 %
+are refused by chance, that is three within some forty calls, which chance brings once in 3,600; of 10 % it takes 34."""
+CALLS, CALLS_MOST, STRAYS_MOST = 100.0, 500.0, 0.02
+"""The first stray is taken for one in so many at least; calls older than the last so many count half; and so large a share
+is never more than chance."""
+
+
+class Background:
+    """The share of calls that are refused at any pace, and whether there are more of late: CUSUM (Page, 1954)."""
+
+    __slots__ = ("_calls", "_excess", "_strays", "_unsure")
+
+    def __init__(self) -> None:
+        self._calls, self._strays = CALLS, 0.0
+        self._excess = 0.0
+        self._unsure = 0  # strays that belong to the excess
+
+    def let_in(self) -> None:
+        if self._excess > 0.0:
+            self._excess = max(0.0, self._excess + math.log(1.0 - CROWDED))
+            if self._excess == 0.0:
+                self._unsure = 0
+
+    def at_low_pace(self) -> None:
+        """A call was sent at a pace at which no limit refuses."""
+        self._calls += 1.0
+        if self._calls > CALLS_MOST:
+            self._calls, self._strays = 0.5 * self._calls, 0.5 * self._strays
+
+    def stray(self) -> None:
+        """One of those was refused."""
+        self._strays += 1.0
+        self._unsure += 1
+
+    def explains(self) -> bool:
+        """Whether one more refusal is to be expected; where it is not, those that led up to it were a limit's as well."""
+        if self._strays < 1.0:
+            return False
+        self._excess += math.log(CROWDED / min(STRAYS_MOST, self._strays / self._calls))
+        if self._excess < CERTAIN:
+            return True
+        self._strays = max(0.0, self._strays - self._unsure)
+        self._excess, self._unsure = 0.0, 0
+        return False
 
 
 class Learner:
@@ -45,10 +99,15 @@ class Learner:
 
     __slots__ = (
         "_back_s",
+        "_background",
         "_below",
+        "_appeal",
         "_calm_from_s",
         "_calm_until_s",
+        "_crowded",
+        "_double_s",
         "_first_s",
+        "_forgotten",
         "_guard",
         "_let_in",
         "_pace",
@@ -60,9 +119,13 @@ class Learner:
         "_return_s",
         "_rise_s",
         "_room_s",
+        "_run",
         "_searching",
         "_silence_s",
         "_since_s",
+        "_stray",
+        "_strays",
+        "_strays_due",
         "_sure",
         "_unused_s",
         "blocked",
@@ -98,6 +161,14 @@ class Learner:
         self._probe_s = math.nan
         self._probe_amount = 0.0
         self._calm_from_s = self._calm_until_s = -math.inf
+        self._background = Background()
+        self._run = 0  # calls since the last refusal
+        self._stray = False  # whether the refusal that is examined may be none of a limit's
+        self._strays, self._strays_due = 0, 1  # since the last appeal, and for the next
+        self._appeal = False  # whether the estimate is passed to see whether that changes anything
+        self._double_s = DOUBLE_S
+        self._forgotten = 0.0  # the estimate that was given up last
+        self._crowded = 0.0  # the most let in within a window where it was refused
 
     def start(self, per_s: float) -> None:
         """What an earlier run found: taken for true until a refusal, and passed sooner if none comes."""
@@ -111,7 +182,7 @@ class Learner:
         if self._calm_from_s > -math.inf:
             now_s = self._growing_s(now_s)
         if self._searching:
-            return estimate * math.exp2(min(30.0, max(0.0, now_s - self._first_s) / DOUBLE_S))
+            return estimate * math.exp2(min(30.0, max(0.0, now_s - self._first_s) / self._double_s))
         seconds = now_s - self._first_s - self._return_s
         if seconds < 0:
             return estimate * (1.0 + (1.0 - BELOW ** (1 + self._below)) * (seconds / self._return_s) ** 3)
@@ -147,6 +218,10 @@ class Learner:
             return True
         self.mean += 0.05 * (amount - self.mean)
         self._let_in += amount
+        self._run += 1
+        self._background.let_in()
+        if self._is_low(now_s):
+            self._background.at_low_pace()
         if math.isnan(self._since_s):
             self.mean = amount
             self._since_s = self._first_s = now_s
@@ -178,7 +253,60 @@ class Learner:
             self._first_s += max(0.0, min(now_s, self._calm_until_s) - max(self._calm_from_s, self._first_s))
             self._calm_from_s = -math.inf
 
+    def _is_low(self, now_s: float) -> bool:
+        """Whether the pace is one that the limit was measured to allow."""
+        return self.estimate is not None and not self._searching and now_s - self._first_s < LOW * self._return_s
+
     # What became of a call.
+
+    def expects(self, now_s: float, *, generation: int) -> bool:
+        """Whether this refusal is no more than what comes at any pace: then it is not to be learnt from."""
+        if self.estimate is None or self.blocked or generation != self.generation or not self._background.explains():
+            return False
+        run, self._run = self._run, 0
+        seconds, self._refused_s = now_s - self._refused_s, now_s
+        rate = self.rate(now_s)
+        if run < STRAY_CALLS:
+            return True
+        if self._is_low(now_s):
+            self._strayed(now_s)
+        elif rate >= BEYOND * self.estimate:
+            if self._is_disproved:
+                self._forget()
+            elif not self._appeal:
+                self._rise(now_s)
+        return True
+
+    def _strayed(self, now_s: float) -> None:
+        """A refusal was none of a limit's. So the limit itself is in doubt: see what a higher pace changes, each time
+        after twice as many."""
+        self._background.stray()
+        self._strays += 1
+        if self.estimate is not None and self._strays >= self._strays_due:
+            self._strays, self._strays_due = 0, 2 * self._strays_due
+            self._rise(now_s)
+
+    @property
+    def _is_disproved(self) -> bool:
+        """More was let in within a window than a limit that refused what it did, whatever its kind, allows."""
+        return self._guard.accepted > DISPROVED * self._crowded
+
+    def _rise(self, now_s: float) -> None:
+        self._first_s = now_s
+        self._searching, self._appeal, self._double_s = True, True, APPEAL_DOUBLE_S
+
+    def _forget(self) -> None:
+        """What was found was no limit; if one is found soon again, it is no lower."""
+        self._forgotten = self.estimate or 0.0
+        self.estimate, self.heard, self._sure, self._searching, self._below = None, False, False, False, 0
+        self._appeal, self._double_s, self._strays, self._strays_due = False, DOUBLE_S, 0, 1
+        self._since_s, self._unused_s, self._let_in, self._crowded = math.nan, 0.0, 0.0, 0.0
+        self._pacer.due_s = -math.inf
+
+    def unsent(self, sent_s: float) -> None:
+        """A probe was not made after all: another takes its place."""
+        if self.blocked and self._probe_s == sent_s:
+            self._probe_s = math.nan
 
     def uncount(self, sent_s: float, amount: float) -> None:
         """What was sent then was not let in, or less than was thought."""
@@ -195,6 +323,7 @@ class Learner:
     ) -> bool:
         """True when it opened an episode. A hint is a floor for whatever is sent next, from whichever refusal it came."""
         self.heard = True
+        self._stray = self._stray and not self.blocked
         if probe:
             self._silence_s = min(SILENCE_MOST_S, max(self._silence_s, 2.0 * (now_s - sent_s)))
         floor_s = now_s + (retry_after_s or 0.0)
@@ -205,9 +334,16 @@ class Learner:
         self._resume_s = max(self._resume_s, floor_s)
         if self.blocked or generation != self.generation:
             return False
+        self._stray = self._run >= (STRAY_CALLS if self._sure else STRAY_UNSURE) and self._is_low(now_s)
+        self._crowded = max(self._crowded, self._guard.accepted)
+        self._run = 0
         self._pace = self.rate(now_s) if self.estimate is not None else 0.0
         self._refused_s = now_s
-        if self._searching:
+        if self._appeal and self.estimate is not None:
+            if self._is_disproved:
+                self.estimate = max(self.estimate, self._pace / BEYOND)
+            self._pace = self.estimate
+        elif self._searching:
             self.estimate = self._pace
         self.generation += 1
         self.blocked, self._probe_s = True, math.nan
@@ -224,10 +360,21 @@ class Learner:
 
     def _recovered(self, now_s: float) -> None:
         sent_s, amount = self._probe_s, self._probe_amount
+        if self._stray and self.estimate is not None:
+            self._go_on(now_s, sent_s, amount, self.estimate)
+            return
+        appeal, self._appeal, self._double_s = self._appeal, False, DOUBLE_S
+        self._searching = self._searching and not appeal
         self._guard.expire(now_s)
         seconds = sent_s - self._since_s - self._unused_s
-        if self.estimate is None or (seconds >= CYCLE_S and self._refused_s - self._since_s >= RUN_S):
+        if appeal and self._sure:  # it is a limit, and was known better before
+            self._since_s, self._unused_s, self._let_in = sent_s, 0.0, 0.0
+            self._below = min(2 * self._below + 1, BELOW_MOST)
+        elif self.estimate is None or (seconds >= CYCLE_S and self._refused_s - self._since_s >= RUN_S):
             self._measure(now_s, seconds, amount)
+            if self.estimate is not None and self.estimate < self._forgotten:
+                self.estimate, self._searching = self._forgotten, False
+            self._forgotten = 0.0
             self._since_s, self._unused_s, self._let_in = sent_s, 0.0, 0.0
         elif not self._sure:  # a full bucket makes the first estimate far too high; a window's worth is its floor
             self.estimate = max(DOWN * self.estimate, min(self.estimate, self._guard.accepted / self._guard.window_s))
@@ -240,6 +387,16 @@ class Learner:
         self._let_in += amount
         self.blocked, self._probe_s, self._back_s = False, math.nan, PROBE_S
         self._first_s = now_s
+
+    def _go_on(self, now_s: float, sent_s: float, amount: float, estimate: float) -> None:
+        """The refusal was no limit's: as before, and where the estimate rests on little, sooner up."""
+        self._unused_s += sent_s - self._refused_s
+        self._first_s += now_s - self._refused_s
+        self._let_in += amount
+        self._pacer.due_s = sent_s + amount / estimate
+        self.blocked, self._probe_s, self._back_s, self._stray = False, math.nan, PROBE_S, False
+        self._strayed(now_s)
+        self._background.explains()
 
     def _measure(self, now_s: float, seconds: float, amount: float) -> None:
         window_s = self._guard.window_s

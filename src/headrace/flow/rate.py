@@ -191,6 +191,16 @@ class Rate:
         if not mark.probe:
             self._learner.uncount(mark.at_s, mark.amount)
 
+    def give_back(self, now_s: float, mark: Mark, amount: float) -> None:
+        """The call of `mark` was not made."""
+        if mark.probe:
+            self._learner.unsent(mark.at_s)
+        self.settle(now_s, mark, amount, 0.0, accepted=False)
+
+    def expects(self, now_s: float, mark: Mark) -> bool:
+        """Whether so few calls are refused beside that of `mark` that it is none of this limit's."""
+        return self._learner.expects(now_s, generation=mark.generation)
+
     def throttled(self, now_s: float, mark: Mark | None, amount: float, retry_after_s: float | None) -> bool:
         """This limit refused the call of `mark`; None: one sent before this was known to be a limit."""
         learner = self._learner

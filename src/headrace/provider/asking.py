@@ -14,6 +14,7 @@ from headrace.provider.dialect import Dialect, Means, encoder, lower
 from headrace.provider.hints import hints_of
 from headrace.provider.http import Http
 from headrace.provider.picture import contents
+from headrace.provider.secret import without_quotes
 from headrace.provider.verdict import error_of
 
 _LEAST_SECRET = 8
@@ -54,8 +55,10 @@ def call_of(
             return reply_of(dialect, status, told, answer)
         try:  # some servers quote the key they refuse: the same again, without it
             return reply_of(dialect, status, told, _without(secrets, answer))
-        except Rejected as error:
-            if request.schema is None or now + 1 == len(means) or not _ABOUT_TYPE.search(error.message):
+        except CallError as error:
+            _unquote(error, request)
+            of_type = isinstance(error, Rejected) and _ABOUT_TYPE.search(error.message)
+            if request.schema is None or now + 1 == len(means) or not of_type:
                 raise
             best = max(best, now + 1)
             raise Unsupported(error.message, hint=error.hint, status=error.status, hints=error.hints) from error
@@ -68,6 +71,12 @@ def reply_of(dialect: Dialect, status: int, headers: Mapping[str, str], body: by
     if status != 200:
         raise error_of(status, lower(headers), body, time.time())
     return msgspec.structs.replace(dialect.decode(headers, body), hints=hints_of(headers, None, time.time()))
+
+
+def _unquote(error: CallError, request: Request) -> None:
+    """Take out of the message what the provider repeats of the prompt: messages are shown, and end in logs."""
+    error.message = without_quotes(error.message, [message.content for message in request.messages])
+    error.args = (error.message,)
 
 
 def _without(secrets: list[bytes], body: bytes) -> bytes:

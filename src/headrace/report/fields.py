@@ -1,70 +1,35 @@
-"""Values of a field, one at a time, in; its distribution out: counts, quantiles, most frequent. Bounded memory.
+"""Answers, one at a time, in; the distribution of each of their fields out. Bounded memory.
 
 Knows nothing of pages; what a field is meant to be comes from the JSON schema, what it is from the values.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, Generic, Literal, TypeVar
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
-from headrace.report.text import number
+from headrace.report.dates import place_of
+from headrace.report.measure import Numbers, Summary
+from headrace.report.schema import DEPTH_MAX, choices_of, declared_type, paths_of
+from headrace.report.text import shown
 
-T = TypeVar("T")
-Kind = Literal["empty", "choice", "number", "text", "mixed"]
+Kind = Literal["empty", "choice", "number", "date", "text", "mixed"]
+ANSWER = "answer"
+"""The name of the one field of an answer that is no mapping."""
+AGREEMENT = "agreement of samples"
+FIELDS_MAX = 100
 
-_DISTINCT_MAX = 2_000
+_BATCH = 256
+_DISTINCT_MAX = 1_000
 _TEXT_MAX = 200
-_NUMBERS_MAX = 10_000
 _CHOICES_MAX = 12
 _CHOICE_LENGTH_MAX = 40
 _TOP = 8
-_BINS = 24
-_FIELDS_MAX = 100
-
-
-class Spread(Generic[T]):
-    """An evenly spaced selection of a stream of unknown length: at most `limit`, at least half of that."""
-
-    def __init__(self, limit: int) -> None:
-        self.kept: list[T] = []
-        self.seen = 0
-        self._limit = limit
-        self._stride = 1
-
-    @property
-    def wants(self) -> bool:
-        """Whether the next one would be kept: what is costly to make need not be made otherwise."""
-        return self.seen % self._stride == 0
-
-    def add(self, value: T) -> None:
-        if self.wants:
-            self.kept.append(value)
-            if len(self.kept) > self._limit:
-                self.kept = self.kept[::2]
-                self._stride *= 2
-        self.seen += 1
-
-    def skip(self) -> None:
-        """Count one that is not kept anyway."""
-        self.seen += 1
-
-
-class Bin(msgspec.Struct, frozen=True):
-    low: float
-    high: float
-    count: int
-
-
-class Numbers(msgspec.Struct, frozen=True):
-    least: float
-    median: float
-    mean: float
-    most: float
-    bins: tuple[Bin, ...]
-    sampled: int | None
-    """How many numbers the median and the bins are from, where that is not all of them."""
+_NAME_MAX = 200
+_DATES_SHARE = 0.9
+"""Where so many of the texts are dates, the field is one of dates."""
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,249 +39,212 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
+    """`a`, `a.b`, `list[].a`."""
     declared: str
     """The schema's word for its type."""
     description: str
     kind: Kind
     present: int
     missing: int
-    """Null, or not there."""
+    """Null, or not there: of the answers, or of the elements of its list."""
     counts: tuple[tuple[str, int], ...]
     others: int
     """How often values came that `counts` leaves out."""
     distinct: int
     distinct_is_least: bool
     """Whether there are more distinct values than were counted."""
-    numbers: Numbers | None
-    per_answer: float | None
-    """Of a list: how many values an answer has on average."""
+    numbers: Summary | None
+    dates: Summary | None
+    """As places of report/dates."""
+    lengths: Summary | None
+    """Characters of texts."""
+    per_list: Summary | None
+    """Of a list: how many values it has."""
+
+    @property
+    def is_column(self) -> bool:
+        """Whether an answer has at most one of it."""
+        return "[]" not in self.name
 
 
 class Field:
-    """Gathers one field's values."""
+    """Gathers one field's values, in batches: what is counted one by one costs more than all the rest of a report."""
 
     def __init__(self, name: str, schema: Mapping[str, Any]) -> None:
         self.name = name
+        self.present = 0
         self._schema = schema
-        self._present = self._missing = self._texts = self._others = 0
-        self._lists = self._members = 0
+        self._values: list[Any] = []
+        """Not counted yet."""
+        self._texts = self._others = 0
         self._counts: dict[str, int] = {}
         self._full = False
         self._longest = 0
-        self._numbers: Spread[float] = Spread(_NUMBERS_MAX)
-        self._least, self._most, self._sum = math.inf, -math.inf, 0.0
+        self._numbers, self._lengths, self._dates, self._per_list = Numbers(), Numbers(), Numbers(), Numbers()
 
     def add(self, value: Any) -> None:
-        if value is None:
-            self._missing += 1
+        """A value that is there and no list."""
+        self.present += 1
+        self._values.append(value)
+        if len(self._values) >= _BATCH:
+            self._settle()
+
+    def add_list(self, values: Sequence[Any]) -> None:
+        """Each text counts once; objects are told apart elsewhere."""
+        self.present += 1
+        self._per_list.add(float(len(values)))
+        self._values.extend({value for value in values if isinstance(value, str)})
+        self._values.extend(v for v in values if v is not None and not isinstance(v, str | dict))
+        if len(self._values) >= _BATCH:
+            self._settle()
+
+    def _settle(self) -> None:
+        values, self._values = self._values, []
+        texts = [value for value in values if isinstance(value, str)]
+        if texts:
+            self._count_texts(texts)
+        if len(texts) == len(values):
             return
-        self._present += 1
-        if isinstance(value, list | tuple):
-            self._lists += 1
-            self._members += len(value)
-            texts = {member for member in value if isinstance(member, str)}
-            for member in (*sorted(texts), *(member for member in value if not isinstance(member, str))):
-                self._add_one(member)
-        else:
-            self._add_one(value)
+        numbers = []
+        for value in values:
+            if isinstance(value, bool):
+                self._count("true" if value else "false", 1)
+            elif isinstance(value, int | float):
+                numbers.append(_as_float(value))
+            elif not isinstance(value, str):
+                self._others += 1
+        finite = [number for number in numbers if math.isfinite(number)]
+        self._others += len(numbers) - len(finite)
+        self._numbers.extend(finite)
 
-    def miss(self, count: int = 1) -> None:
-        self._missing += count
+    def _count_texts(self, texts: list[str]) -> None:
+        self._texts += len(texts)
+        lengths = [float(len(text)) for text in texts]
+        self._lengths.extend(lengths)
+        self._longest = max(self._longest, int(max(lengths)))
+        places = (place_of(text) for text in texts if text[4:5] == "-")
+        self._dates.extend([place for place in places if place is not None])
+        for text, count in Counter(texts).items():
+            self._count(text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}… {hash(text):x}", count)
 
-    def _add_one(self, value: Any) -> None:
-        if isinstance(value, bool):
-            self._count("true" if value else "false")
-        elif isinstance(value, int | float):
-            self._add_number(value)
-        elif isinstance(value, str):
-            self._texts += 1
-            self._longest = max(self._longest, len(value))
-            self._count(value if len(value) <= _TEXT_MAX else f"{value[:_TEXT_MAX]}… {hash(value):x}")
-        else:
-            self._others += 1
-
-    def _add_number(self, value: float) -> None:
-        try:
-            as_float = float(value)
-        except OverflowError:
-            as_float = math.inf
-        if not math.isfinite(as_float):
-            self._others += 1
-            return
-        self._numbers.add(as_float)
-        self._least, self._most = min(self._least, as_float), max(self._most, as_float)
-        self._sum += as_float
-
-    def _count(self, text: str) -> None:
+    def _count(self, text: str, count: int) -> None:
         if text in self._counts:
-            self._counts[text] += 1
+            self._counts[text] += count
         elif len(self._counts) < _DISTINCT_MAX:
-            self._counts[text] = 1
+            self._counts[text] = count
         else:
             self._full = True
 
-    def distribution(self) -> Distribution:
-        counted = sum(self._counts.values())
+    def distribution(self, of: int) -> Distribution:
+        """`of` answers, or elements of a list, could have had it."""
+        self._settle()
         kind = self._kind()
-        choices = [_word(choice) for choice in _choices(self._schema)]
+        counts, counted = self._ranked(kind), sum(self._counts.values())
+        return Distribution(
+            name=self.name, declared=declared_type(self._schema), description=str(self._schema.get("description", "")),
+            kind=kind, present=self.present, missing=max(0, of - self.present), counts=counts,
+            others=counted - sum(count for _, count in counts), distinct=len(self._counts),
+            distinct_is_least=self._full, numbers=self._numbers.summary(),
+            dates=self._dates.summary() if kind == "date" else None,
+            lengths=self._lengths.summary() if kind in ("text", "mixed") else None, per_list=self._per_list.summary(),
+        )  # fmt: skip
+
+    def _ranked(self, kind: Kind) -> tuple[tuple[str, int], ...]:
         ranked = sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        shown = _TOP
+        most = _TOP
         if kind == "choice":
+            choices = choices_of(self._schema)
             known = [(choice, self._counts.get(choice, 0)) for choice in choices]
             ranked = known + [pair for pair in ranked if pair[0] not in choices]
-            shown = max(_CHOICES_MAX, len(known))
-        counts = tuple((text.rpartition(" ")[0] if len(text) > _TEXT_MAX else text, n) for text, n in ranked[:shown])
-        return Distribution(
-            name=self.name,
-            declared=declared_type(self._schema),
-            description=str(self._schema.get("description", "")),
-            kind=kind,
-            present=self._present,
-            missing=self._missing,
-            counts=counts,
-            others=counted - sum(count for _, count in counts),
-            distinct=len(self._counts),
-            distinct_is_least=self._full,
-            numbers=self._summary(),
-            per_answer=self._members / self._lists if self._lists else None,
-        )
+            most = max(_CHOICES_MAX, len(known))
+        return tuple((text.rpartition(" ")[0] if len(text) > _TEXT_MAX else text, n) for text, n in ranked[:most])
 
     def _kind(self) -> Kind:
-        texts, numbers = bool(self._counts), bool(self._numbers.seen)
+        texts, numbers = bool(self._counts), bool(self._numbers.count)
         if self._others or (texts and numbers):
             return "mixed"
         if numbers:
             return "number"
-        if _choices(self._schema):
+        if choices_of(self._schema):
             return "choice"
         if not texts:
             return "empty"
+        if self._dates.count >= _DATES_SHARE * self._texts > 0:
+            return "date"
         few = len(self._counts) <= _CHOICES_MAX and self._longest <= _CHOICE_LENGTH_MAX
         repeated = self._texts == 0 or len(self._counts) * 2 <= self._texts
         return "choice" if few and repeated else "text"
-
-    def _summary(self) -> Numbers | None:
-        numbers = self._numbers
-        if not numbers.seen:
-            return None
-        ordered = sorted(numbers.kept)
-        middle = len(ordered) // 2
-        median = ordered[middle] if len(ordered) % 2 else ordered[middle - 1] / 2 + ordered[middle] / 2
-        sampled = len(ordered) if len(ordered) < numbers.seen else None
-        mean = min(max(self._sum / numbers.seen, self._least), self._most)
-        return Numbers(self._least, median, mean, self._most, _bins(ordered, self._least, self._most), sampled)
 
 
 class Fields:
     """The fields of all answers: those of the schema first and in its order, then what else turns up."""
 
     def __init__(self, schema: Mapping[str, Any] | None) -> None:
-        self._schema = schema or {}
         self._answers = 0
+        self._elements: dict[str, int] = {}
+        """How many objects a list had in all, by its path."""
         self._fields: dict[str, Field] = {}
-        properties = self._schema.get("properties")
-        if isinstance(properties, Mapping):
-            for name, part in list(properties.items())[:_FIELDS_MAX]:
-                self._fields[name] = Field(name, resolve(part, self._schema))
+        self._scalar = schema or {}
+        for path, part in paths_of(schema or {}):
+            if len(self._fields) < FIELDS_MAX:
+                self._fields[path[:_NAME_MAX]] = Field(path[:_NAME_MAX], part)
+        self.left_out = False
+        """Whether there were more fields than are counted."""
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._fields)
-
-    def add(self, value: Any) -> None:
-        answer = fields_of(value)
-        for name in answer:
-            if name not in self._fields and len(self._fields) < _FIELDS_MAX:
-                field = self._fields[name] = Field(name, self._schema if name == ANSWER else {})
-                field.miss(self._answers)
-        for name, field in self._fields.items():
-            field.add(answer.get(name))
+    def add(self, value: Any, agreement: float | None = None) -> None:
+        """`agreement` is how far the samples of this item agree, where there were several."""
         self._answers += 1
+        for path, part in leaves(value):
+            self._add(path, part, 0)
+        if agreement is not None:
+            self._add(AGREEMENT, agreement, 0)
+
+    def _add(self, path: str, value: Any, depth: int) -> None:
+        field = self._fields.get(path) or self._made(path)
+        if field is None or value is None:
+            return
+        if not isinstance(value, list | tuple):
+            field.add(value)
+            return
+        field.add_list(value)
+        for member in value:
+            if isinstance(member, dict) and depth < DEPTH_MAX:
+                inside = f"{path}[]"[:_NAME_MAX]
+                self._elements[inside] = self._elements.get(inside, 0) + 1
+                for below, part in leaves(member, inside, depth + 1):
+                    self._add(below, part, depth + 1)
+
+    def _made(self, path: str) -> Field | None:
+        if len(self._fields) >= FIELDS_MAX:
+            self.left_out = True
+            return None
+        field = self._fields[path] = Field(path, self._scalar if path == ANSWER else {})
+        return field
 
     def distributions(self) -> tuple[Distribution, ...]:
-        return tuple(field.distribution() for field in self._fields.values())
+        return tuple(field.distribution(self._of(path)) for path, field in self._fields.items())
+
+    def _of(self, path: str) -> int:
+        inside, inner, _ = path.rpartition("[]")
+        return self._elements.get(inside + inner, 0) if inner else self._answers
 
 
-ANSWER = "answer"
-"""The name of the one field of an answer that is no mapping."""
-
-
-def fields_of(value: Any) -> Mapping[str, Any]:
-    if isinstance(value, Mapping):
-        return {str(name): part for name, part in value.items()}
-    return {ANSWER: value}
-
-
-def resolve(part: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """This part of a schema with its reference followed and `or null` taken off."""
-    for _ in range(10):
-        if not isinstance(part, Mapping):
-            return {}
-        reference = part.get("$ref")
-        options = part.get("anyOf") or part.get("oneOf")
-        if isinstance(reference, str) and reference.startswith("#/"):
-            target: Any = schema
-            for step in reference[2:].split("/"):
-                target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
-        elif isinstance(options, list):
-            real = [option for option in options if not (isinstance(option, Mapping) and option.get("type") == "null")]
-            if len(real) != 1:
-                return part
-            target = real[0]
+def leaves(value: Any, path: str = "", depth: int = 0) -> list[tuple[str, Any]]:
+    """The fields of an answer by their paths: objects are opened, lists are not."""
+    if not isinstance(value, dict) or not value or depth >= DEPTH_MAX:
+        return [(path or ANSWER, shown(value) if isinstance(value, dict) else value)]
+    found: list[tuple[str, Any]] = []
+    for name, part in value.items():
+        below = (f"{path}.{name}" if path else str(name))[:_NAME_MAX]
+        if isinstance(part, dict):
+            found += leaves(part, below, depth + 1)
         else:
-            return part
-        if not isinstance(target, Mapping):
-            return {}
-        kept = {name: part[name] for name in ("description", "title") if name in part}
-        part = {**target, **kept}
-    return {}
+            found.append((below, part))
+    return found
 
 
-def declared_type(schema: Mapping[str, Any]) -> str:
-    """One word or two for what the schema asks for; empty where it does not say."""
-    if _choices(schema):
-        return "true or false" if schema.get("type") == "boolean" else "choice"
-    kinds = schema.get("type")
-    kinds = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
-    names = {"string": "text", "array": "list", "boolean": "true or false", "integer": "whole number"}
-    words = [names.get(kind, kind) for kind in kinds if isinstance(kind, str) and kind != "null"]
-    low, high = schema.get("minimum"), schema.get("maximum")
-    bounds = ""
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        bounds = f", {number(low)} to {number(high)}"
-    return " or ".join(words) + bounds
-
-
-def _choices(schema: Mapping[str, Any]) -> list[Any]:
-    if schema.get("type") == "boolean":
-        return [True, False]
-    items = schema.get("items")
-    choices = schema.get("enum") or (items.get("enum") if isinstance(items, Mapping) else None)
-    if choices is None and "const" in schema:
-        choices = [schema["const"]]
-    return [c for c in choices if isinstance(c, str | bool)] if isinstance(choices, list) else []
-
-
-def _word(choice: Any) -> str:
-    return ("true" if choice else "false") if isinstance(choice, bool) else str(choice)
-
-
-def _bins(ordered: list[float], least: float, most: float) -> tuple[Bin, ...]:
-    """One bin a value for few whole numbers, else bins of equal width."""
-    whole = all(value.is_integer() for value in ordered)
-    if whole and most - least < _BINS:
-        return _whole_bins(ordered, int(least), int(most))
-    width = most / _BINS - least / _BINS
-    if width <= 0 or not math.isfinite(width):
-        return (Bin(least, most, len(ordered)),)
-    counts = [0] * _BINS
-    for value in ordered:
-        counts[min(_BINS - 1, int(value / width - least / width))] += 1
-    return tuple(Bin(least + i * width, least + (i + 1) * width, count) for i, count in enumerate(counts))
-
-
-def _whole_bins(ordered: list[float], least: int, most: int) -> tuple[Bin, ...]:
-    counts = dict.fromkeys(range(least, most + 1), 0)
-    for value in ordered:
-        counts[int(value)] += 1
-    return tuple(Bin(value, value, count) for value, count in counts.items())
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

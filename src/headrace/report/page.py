@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -17,44 +16,77 @@ from typing import Any
 
 from headrace.core.errors import OutputError
 from headrace.core.item import Outcome
-from headrace.core.ports import Counts, RunInfo
-from headrace.engine.snapshot import Snapshot
-from headrace.report.html import asked_list, element, esc, figures
-from headrace.report.limits import flow
-from headrace.report.sections import answers, failures, items, slowest, stacked
-from headrace.report.survey import Survey, survey
-from headrace.report.text import duration, number, plural, rate
+from headrace.core.ports import Counts, History, RunInfo
+from headrace.engine.snapshot import Snapshot, snapshot_of
+from headrace.report.answers import answers
+from headrace.report.asked import asked_list
+from headrace.report.cost import cost
+from headrace.report.course import bound, course
+from headrace.report.failures import failures, slowest
+from headrace.report.html import esc
+from headrace.report.items import columns_of, items
+from headrace.report.limits import limits
+from headrace.report.opening import footer, of_session, opening, totals
+from headrace.report.survey import survey
 
 
-def render(
-    info: RunInfo,
-    counts: Counts,
-    outcomes: Callable[[], Iterator[Outcome]],
-    schema: Mapping[str, Any] | None = None,
-    snapshot: Snapshot | None = None,
-) -> str:
-    """The page. `schema` is the JSON schema of an answer, `snapshot` the figures of the session that just ended."""
-    found = survey(outcomes(), schema)
-    name = info.name or info.source or info.id
-    body = [
-        _opening(name, info, counts, found),
-        _totals(counts, found, snapshot, info),
-        _section("What was asked", asked_list(info.source, info.spec)),
-        _section("Answers", answers(found)),
-        _section("Failures", failures(found)),
-        _section("Limits and waiting", flow(snapshot)),
-        _section("Items and answers", items(found, counts)),
-        _section("Slowest calls", slowest(found)),
-        _footer(info),
+def report(path: str | os.PathLike[str], info: RunInfo, history: History) -> None:
+    """Write the page of this run, from what the store has of it. Raises OutputError and StoreError."""
+    kept = history.run(info.id) or info
+    write(path, render(kept, history.counts(kept.id), lambda: history.scan(kept.id)))
+
+
+def render(info: RunInfo, counts: Counts, outcomes: Callable[[], Iterator[Outcome]]) -> str:
+    """The page."""
+    schema, snapshot = info.spec.get("schema"), snapshot_of(info.figures)
+    found = survey(outcomes(), schema if isinstance(schema, Mapping) else None, seed=info.id)
+    sections = [
+        ("asked", "What was asked", asked_list(info.source, info.spec)),
+        ("answers", "Answers", answers(found, columns_of(found.fields))),
+        ("items", "Items and answers", items(found, counts)),
+        ("failures", "Failures", failures(found)),
+        ("slowest", "Slowest items", slowest(found)),
+        ("cost", "Time and tokens", cost(found, counts, snapshot)),
+        *_of_the_session(info, snapshot),
     ]
+    there = [(place, title, content) for place, title, content in sections if content]
+    body = [
+        opening(info, counts, found),
+        totals(info, counts, found, snapshot),
+        _contents([(place, title) for place, title, _ in there]),
+        *(f'<section id="{place}">\n<h2>{title}</h2>\n{content}\n</section>' for place, title, content in there),
+        footer(info),
+    ]
+    return _filled(info.name or info.source or info.id, "\n".join(part for part in body if part))
+
+
+def _of_the_session(info: RunInfo, snapshot: Snapshot | None) -> list[tuple[str, str, str]]:
+    said = of_session(info, snapshot)
+    parts = [
+        ("bound", "Where the time went", bound(snapshot)),
+        ("course", "How the run went", course(snapshot)),
+        ("limits", "Limits and calls", limits(snapshot)),
+    ]
+    there = [(place, title, content) for place, title, content in parts if content]
+    if not there:
+        return [("course", "How the run went", said)] if said else []
+    return [(place, title, said + content if i == 0 else content) for i, (place, title, content) in enumerate(there)]
+
+
+def _contents(sections: list[tuple[str, str]]) -> str:
+    links = "".join(f'<li><a href="#{place}">{esc(title)}</a></li>' for place, title in sections)
+    return f'<nav class="contents" aria-label="Contents"><ul>{links}</ul></nav>' if len(sections) > 2 else ""
+
+
+def _filled(name: str, body: str) -> str:
     script, style = _asset("page.js"), _asset("page.css")
-    parts = {
+    parts: Mapping[str, Any] = {
         "title": esc(f"{name}, headrace"),
         "style": style,
         "script": script,
         "style_hash": _csp_hash(style),
         "script_hash": _csp_hash(script),
-        "body": "\n".join(part for part in body if part),
+        "body": body,
     }
     # One pass: what is filled in is never searched for further places to fill.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _asset("page.html"))
@@ -89,7 +121,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def _unwritable(target: Path, error: OSError) -> OutputError:
     reason = (error.strerror or str(error)).lower()
     missing = not target.parent.is_dir()
-    hint = f"Create the folder {target.parent} first." if missing else "Choose another file with --report."
+    hint = f"Create the folder {target.parent} first." if missing else "Choose another file for the report."
     return OutputError(f"The report {target} cannot be written: {reason}.", hint=hint)
 
 
@@ -100,80 +132,3 @@ def _asset(name: str) -> str:
 
 def _csp_hash(text: str) -> str:
     return f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}"
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section>\n<h2>{esc(title)}</h2>\n{content}\n</section>" if content else ""
-
-
-def _opening(name: str, info: RunInfo, counts: Counts, found: Survey) -> str:
-    known = counts.ok + counts.failed + (counts.pending or 0)
-    parts = [plural(known or found.items, "item")]
-    model = info.spec.get("model")
-    if isinstance(model, str):
-        parts.append(esc(model))
-    if info.started_at:
-        parts.append(_date(info.started_at))
-    line = f'<header>\n<h1 dir="auto">{esc(name)}</h1>\n<p class="soft">{" · ".join(parts)}</p>\n</header>'
-    return line + _notice(info, counts)
-
-
-def _notice(info: RunInfo, counts: Counts) -> str:
-    """What a reader must know first: that the run is not complete."""
-    pending = plural(counts.pending, "item") if counts.pending else ""
-    words = {
-        "running": "The run was still going when this page was written.",
-        "interrupted": "The run was interrupted.",
-    }
-    first = words.get(info.status, "The run stopped early." if info.status == "stopped" else "")
-    if not first and not pending:
-        return ""
-    reason = element("p", esc(info.reason)) if info.reason else ""
-    rest = f"{pending} pending: the same command again takes them up." if pending else ""
-    return f'<div class="notice"><p>{first or "The run is not complete."}</p>{reason}{element("p", rest)}</div>'
-
-
-def _totals(counts: Counts, found: Survey, snapshot: Snapshot | None, info: RunInfo) -> str:
-    pending = "unknown" if counts.pending is None else f"{counts.pending:,}"
-    first = [("ok", f"{counts.ok:,}", ""), ("failed", f"{counts.failed:,}", "bad" if counts.failed else "")]
-    first.append(("pending", pending, ""))
-    first.append(("from the store", f"{found.cached:,}", ""))
-    second = [("calls", f"{counts.calls:,}")]
-    if counts.input_tokens or counts.output_tokens:
-        second += [("tokens in", f"{counts.input_tokens:,}"), ("tokens out", f"{counts.output_tokens:,}")]
-    if found.usd is not None:
-        second.append(("US dollars", f"{found.usd:,.4f}" if found.usd < 1 else f"{found.usd:,.2f}"))
-    second += _pace(snapshot, info)
-    bar = stacked([("f-ok", counts.ok), ("f-bad", counts.failed), ("f-rest", counts.pending or 0)])
-    return f"{figures('totals', first)}{bar}{figures('totals second', [(name, text, '') for name, text in second])}"
-
-
-def _pace(snapshot: Snapshot | None, info: RunInfo) -> list[tuple[str, str]]:
-    """How fast the last session was, from its own figures where they are known."""
-    if snapshot is None:
-        seconds = info.ended_at - info.started_at if info.ended_at is not None else 0.0
-        return [("wall time of the last session", duration(seconds))] if seconds > 0 else []
-    parts = [("wall time", duration(snapshot.seconds))]
-    value, _, unit = rate(snapshot.rate).partition(" ")
-    parts.append((unit, value))
-    times = (("median call", snapshot.p50_s), ("P95 of calls", snapshot.p95_s), ("P99 of calls", snapshot.p99_s))
-    parts += [(name, duration(seconds)) for name, seconds in times if seconds is not None]
-    if snapshot.most_in_flight:
-        parts.append(("most in flight", number(snapshot.most_in_flight)))
-    if snapshot.retries:
-        parts.append(("retries", f"{snapshot.retries:,}"))
-    return parts
-
-
-def _footer(info: RunInfo) -> str:
-    session = f", session {info.session}" if info.session > 1 else ""
-    ended = f", ended {_date(info.ended_at)}" if info.ended_at else ""
-    return f'<footer>headrace run <span class="mono">{esc(info.id)}</span>{session}{ended}</footer>'
-
-
-def _date(at: float) -> str:
-    try:
-        moment = datetime.fromtimestamp(at, UTC)
-    except (OverflowError, OSError, ValueError):
-        return ""
-    return f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment.day} {moment:%B %Y, %H:%M} UTC</time>'

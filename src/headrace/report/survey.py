@@ -1,62 +1,53 @@
-"""All outcomes of a run, read once, in; what a report says of them out: fields, failures, slowest, rows.
+"""All outcomes of a run, read once, in; what a report says of them out: fields, failures, slowest, rows, figures.
 
 Bounded memory, whatever the number of items: texts are cut when they are taken.
 """
 
 import heapq
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from headrace.core.item import Outcome
-from headrace.report.fields import Distribution, Fields, Spread, fields_of
-from headrace.report.text import shown
+from headrace.core.item import Failure, Outcome
+from headrace.report.fields import Distribution, Fields
+from headrace.report.measure import Numbers, Summary
+from headrace.report.sample import Drawn, Row, row_of, united
 
-FIRST_ROWS = 300
-SPREAD_ROWS = 200
+ROWS_MAX = 1_000
+FAILED_ROWS_MAX = 300
+SLOWEST = 10
 
-_CELL_MAX = 2_000
-_COLUMNS_MAX = 40
 _KINDS_MAX = 50
+_REASONS_MAX = 30
 _EXAMPLES = 3
-_SLOWEST = 8
+_EXAMPLE_ROOM = 1_500
+_SENTENCE_MAX = 2_000
 _OTHER = "other"
+_VARYING = re.compile(r"\d+(?:[.,]\d+)*|'[^']{0,200}'|\"[^\"]{0,200}\"")
 
 
-class Cut(msgspec.Struct, frozen=True):
-    """A text, perhaps only its beginning: `left_out` characters more there were."""
+class Reason(msgspec.Struct):
+    """One way to say why an item failed; numbers and quoted words in it may differ. The message is the first one's."""
 
-    text: str
-    left_out: int = 0
-    is_number: bool = False
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One outcome, cut to what a page shows of it."""
-
-    key: str
-    position: int
-    item: tuple[tuple[str, Cut], ...]
-    answer: Mapping[str, Cut]
-    kind: str
-    """The kind of error; empty where it is ok."""
-    message: str
-    hint: str
-    raw: Cut
-    attempts: int
-    seconds: float
-    cached: bool
-
-
-class FailedKind(msgspec.Struct):
-    """Items that failed for one kind of reason, with the first few of them."""
-
-    kind: str
     message: str
     hint: str
     count: int = 0
     examples: list[Row] = []
+
+
+class FailedKind(msgspec.Struct):
+    """Items that failed for one kind of reason."""
+
+    kind: str
+    count: int = 0
+    reasons: dict[str, Reason] = {}
+
+    @property
+    def ranked(self) -> list[Reason]:
+        """The most frequent first."""
+        return sorted(self.reasons.values(), key=lambda reason: -reason.count)
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,92 +57,98 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     cached: int
     usd: float | None
     """The sum of the costs that are known; None where none is."""
+    retried: int
+    """Items that took more than one call."""
     fields: tuple[Distribution, ...]
+    fields_left_out: bool
     failures: tuple[FailedKind, ...]
     """The most frequent first."""
+    seconds: Summary | None
+    """Of the calls that gave the answers."""
+    input_tokens: Summary | None
+    output_tokens: Summary | None
     slowest: tuple[Row, ...]
-    first: tuple[Row, ...]
-    spread: tuple[Row, ...]
-    """Evenly spaced among all the items after the first ones."""
+    rows: tuple[Row, ...]
+    """In the order of the source: all, or a uniform sample with what failed and the slowest."""
+    sampled: int | None
+    """How many of the rows are the uniform sample, where they are not all."""
 
 
-def survey(outcomes: Iterable[Outcome], schema: Mapping[str, Any] | None) -> Survey:
+def survey(outcomes: Iterable[Outcome], schema: Mapping[str, Any] | None, seed: str = "") -> Survey:
     """Read every outcome once."""
-    fields = Fields(schema)
-    failures: dict[str, FailedKind] = {}
-    slowest: list[tuple[float, int, Row]] = []
-    first: list[Row] = []
-    spread: Spread[Row] = Spread(SPREAD_ROWS)
-    items = ok = cached = 0
-    usd: float | None = None
+    gathered = _Gathered(schema, seed)
     for outcome in outcomes:
-        items += 1
-        cached += outcome.cached
+        gathered.add(outcome)
+    return gathered.survey()
+
+
+class _Gathered:
+    def __init__(self, schema: Mapping[str, Any] | None, seed: str) -> None:
+        self._items = self._ok = self._cached = self._retried = 0
+        self._usd: float | None = None
+        self._fields = Fields(schema)
+        self._kinds: dict[str, FailedKind] = {}
+        self._seconds, self._input, self._output = Numbers(), Numbers(), Numbers()
+        self._slowest: list[tuple[float, int, Row]] = []
+        self._failed: list[Row] = []
+        self._drawn: Drawn[Row] = Drawn(ROWS_MAX, seed)
+
+    def add(self, outcome: Outcome) -> None:
+        self._items += 1
+        self._cached += outcome.cached
+        self._retried += outcome.attempts > 1
         if outcome.usd is not None:
-            usd = (usd or 0.0) + outcome.usd
+            self._usd = (self._usd or 0.0) + outcome.usd
         if outcome.error is None:
-            ok += 1
-            fields.add(outcome.value)
+            self._ok += 1
+            self._fields.add(outcome.value, outcome.agreement)
         else:
-            _add_failure(failures, outcome)
-        if not outcome.cached and outcome.seconds > 0 and (len(slowest) < _SLOWEST or outcome.seconds > slowest[0][0]):
-            push = heapq.heappush if len(slowest) < _SLOWEST else heapq.heapreplace
-            push(slowest, (outcome.seconds, -items, _row(outcome)))
-        if items <= FIRST_ROWS:
-            first.append(_row(outcome))
-        elif spread.wants:
-            spread.add(_row(outcome))
-        else:
-            spread.skip()
-    return Survey(
-        items=items,
-        ok=ok,
-        failed=items - ok,
-        cached=cached,
-        usd=usd,
-        fields=fields.distributions(),
-        failures=tuple(sorted(failures.values(), key=lambda group: -group.count)),
-        slowest=tuple(row for _, _, row in sorted(slowest, reverse=True)),
-        first=tuple(first),
-        spread=tuple(spread.kept),
-    )
+            self._add_failure(outcome, outcome.error)
+        if outcome.input_tokens is not None:
+            self._input.add(float(outcome.input_tokens))
+        if outcome.output_tokens is not None:
+            self._output.add(float(outcome.output_tokens))
+        if not outcome.cached and outcome.seconds > 0:
+            self._add_seconds(outcome)
+        if self._drawn.wants():
+            self._drawn.add(row_of(outcome))
 
+    def _add_seconds(self, outcome: Outcome) -> None:
+        if outcome.error is None:
+            self._seconds.add(outcome.seconds)
+        slowest = self._slowest
+        if len(slowest) < SLOWEST or outcome.seconds > slowest[0][0]:
+            push = heapq.heappush if len(slowest) < SLOWEST else heapq.heapreplace
+            push(slowest, (outcome.seconds, -self._items, row_of(outcome)))
 
-def _add_failure(failures: dict[str, FailedKind], outcome: Outcome) -> None:
-    error = outcome.error
-    if error is None:
-        return
-    kind = error.kind if error.kind in failures or len(failures) < _KINDS_MAX else _OTHER
-    group = failures.get(kind)
-    if group is None:
-        group = failures[kind] = FailedKind(kind, error.message[:_CELL_MAX], error.hint[:_CELL_MAX], examples=[])
-    group.count += 1
-    if len(group.examples) < _EXAMPLES:
-        group.examples.append(_row(outcome))
+    def _add_failure(self, outcome: Outcome, error: Failure) -> None:
+        name = error.kind if error.kind in self._kinds or len(self._kinds) < _KINDS_MAX else _OTHER
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = FailedKind(name, reasons={})
+        kind.count += 1
+        shape = _VARYING.sub("…", error.message[:_SENTENCE_MAX])
+        if shape not in kind.reasons and len(kind.reasons) >= _REASONS_MAX:
+            shape = ""
+        reason = kind.reasons.get(shape)
+        if reason is None:
+            message = error.message[:_SENTENCE_MAX] if shape else "Other messages."
+            reason = kind.reasons[shape] = Reason(message, error.hint[:_SENTENCE_MAX] if shape else "", examples=[])
+        reason.count += 1
+        if len(reason.examples) < _EXAMPLES:
+            reason.examples.append(row_of(outcome, _EXAMPLE_ROOM))
+        if len(self._failed) < FAILED_ROWS_MAX:
+            self._failed.append(row_of(outcome))
 
-
-def _row(outcome: Outcome) -> Row:
-    error = outcome.error
-    data = outcome.item
-    columns = data.items() if isinstance(data, Mapping) else [("", data)]
-    answer = fields_of(outcome.value) if error is None else {}
-    return Row(
-        key=outcome.key[:_CELL_MAX],
-        position=outcome.position,
-        item=tuple((str(name)[:_CELL_MAX], _cut(value)) for name, value in list(columns)[:_COLUMNS_MAX]),
-        answer={name: _cut(value) for name, value in list(answer.items())[:_COLUMNS_MAX]},
-        kind=error.kind if error else "",
-        message=error.message[:_CELL_MAX] if error else "",
-        hint=error.hint[:_CELL_MAX] if error else "",
-        raw=_cut(error.raw if error else ""),
-        attempts=outcome.attempts,
-        seconds=outcome.seconds,
-        cached=outcome.cached,
-    )
-
-
-def _cut(value: Any) -> Cut:
-    few_words = isinstance(value, list | tuple) and all(isinstance(member, str) for member in value)
-    text = ", ".join(value) if few_words else shown(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cut(text[:_CELL_MAX], max(0, len(text) - _CELL_MAX), is_number)
+    def survey(self) -> Survey:
+        slowest = [row for _, _, row in sorted(self._slowest, reverse=True)]
+        all_there = self._items <= ROWS_MAX
+        drawn = self._drawn.kept
+        return Survey(
+            items=self._items, ok=self._ok, failed=self._items - self._ok, cached=self._cached, usd=self._usd,
+            retried=self._retried, fields=self._fields.distributions(), fields_left_out=self._fields.left_out,
+            failures=tuple(sorted(self._kinds.values(), key=lambda kind: -kind.count)),
+            seconds=self._seconds.summary(), input_tokens=self._input.summary(), output_tokens=self._output.summary(),
+            slowest=tuple(slowest), rows=tuple(united(drawn) if all_there else united(drawn, self._failed, slowest)),
+            sampled=None if all_there else len(drawn),
+        )  # fmt: skip

@@ -15,6 +15,8 @@ _STEERING = re.compile(
     "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # order and invisible
     "\U000e0000-\U000e0fff]"  # tags and selectors that hide text
 )
+_NAMED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+"""What a reader should know of: it would act on a terminal, turn the order of what is read, or hide words."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n?|[\u2028\u2029]")
 _MINUTE_S = 60
@@ -27,6 +29,13 @@ _WINDOWS = {1.0: ("s", "a second"), 60.0: ("min", "a minute"), 3600.0: ("h", "an
 def clean(text: str) -> str:
     """This text without control characters, overrides of its direction and lone surrogates; tabs and lines stay."""
     return _SURROGATES.sub("\ufffd", _STEERING.sub("", _LINE_ENDS.sub("\n", text)))
+
+
+def visible(text: str) -> str:
+    """Clean, with what a reader should know of named in its place: ⟨U+202E⟩."""
+    if text.isascii() and text.isprintable():
+        return text
+    return clean(_NAMED.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text))
 
 
 def one_line(text: str) -> str:

@@ -1,6 +1,7 @@
 """Reads what a store remembers of runs, also while a run writes. Each read is short and has its own connection."""
 
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,11 @@ from headrace.core.errors import StoreError
 from headrace.core.item import Outcome
 from headrace.core.ports import Counts, RunInfo
 from headrace.store import tables
-from headrace.store.file import check, connect, unreadable
+from headrace.store.file import check, connect_to_read, failed
 from headrace.store.owner import folder_of, is_alive
 
+KILLED = "its process ended without a word"
+"""Why a run is interrupted that could not say so itself."""
 _PAGE = 1000
 
 
@@ -22,7 +25,7 @@ class SqliteHistory:
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()  # a Run outlives a change of folder
-        if not path.is_file():
+        if not _is_file(path):
             raise StoreError(f"There is no store at {path}.", hint="Name it with --store, or make a run first.")
         with self._reading() as connection:
             check(connection, path)
@@ -32,19 +35,27 @@ class SqliteHistory:
             rows = connection.execute(tables.RUNS).fetchall()
         return [self._true(tables.run_of(row[:-1]), row[-1]) for row in rows]
 
+    def run(self, run: str) -> RunInfo | None:
+        with self._reading() as connection:
+            version = check(connection, self._path)
+            row = connection.execute(tables.run_with_figures(version), (run,)).fetchone()
+        return self._true(tables.run_of(row[:-1]), row[-1]) if row else None
+
     def counts(self, run: str) -> Counts:
         with self._reading() as connection:
-            total, ok, calls, input_tokens, output_tokens = connection.execute(tables.COUNTS, (run,)).fetchone()
-            row = connection.execute(tables.RUN, (run,)).fetchone()
-        items = row[9] if row else None
+            version = check(connection, self._path)
+            items, kept = connection.execute(tables.kept_counts(version), (run,)).fetchone() or (None, None)
+            found = msgspec.json.decode(kept) if kept else connection.execute(tables.COUNTS, (run,)).fetchone()
+        total, ok, calls, input_tokens, output_tokens = found
         pending = None if items is None else max(0, items - total)
         return Counts(ok, total - ok, pending, calls, input_tokens, output_tokens)
 
-    def scan(self, run: str) -> Iterator[Outcome]:
+    def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
         position, key = -1, ""
         while True:
             with self._reading() as connection:
-                rows = connection.execute(tables.SCAN, (run, position, position, key, _PAGE)).fetchall()
+                statement = tables.scan(check(connection, self._path), failed_only=failed_only)
+                rows = connection.execute(statement, (run, position, position, key, _PAGE)).fetchall()
             for row in rows:
                 yield tables.outcome_of(row)
             if len(rows) < _PAGE:
@@ -55,15 +66,24 @@ class SqliteHistory:
         """A run whose process died is interrupted, whatever its row still says."""
         if info.status != "running" or (owner and is_alive(folder_of(self._path), owner)):
             return info
-        return msgspec.structs.replace(info, status="interrupted", reason="its process ended without a word")
+        return msgspec.structs.replace(info, status="interrupted", reason=KILLED)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
-            connection = connect(self._path)
+            connection = connect_to_read(self._path)
             try:
                 yield connection
             finally:
                 connection.close()
         except sqlite3.Error as error:
-            raise unreadable(self._path, error) from error
+            raise failed(self._path, error, done="read") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise failed(path, error, done="read") from error

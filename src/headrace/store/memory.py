@@ -14,8 +14,9 @@ from headrace.core.call import Reply
 from headrace.core.digest import Digest
 from headrace.core.errors import RunIsLive
 from headrace.core.item import Outcome
-from headrace.core.ports import Answered, Counts, Decide, Done, Record, Rejected, RunInfo
+from headrace.core.ports import Answered, Counts, Decide, Done, Figures, Record, Rejected, RunInfo
 from headrace.store import tables
+from headrace.store.discreet import is_discreet, quiet_figures, quiet_outcome, quiet_run
 
 
 class Memory:
@@ -70,16 +71,21 @@ class MemoryStore:
 
     async def open_run(self, info: RunInfo) -> RunInfo:
         memory = self.memory
+        info = quiet_run(info) if is_discreet(info) else info
         if memory.owners.get(info.id) in memory.alive:
             raise RunIsLive(f"The run {info.name!r} is going on in another process.", hint="Wait for it or end it.")
         before = memory.runs.get(info.id)
         opened = msgspec.structs.replace(info, status="running", session=before.session + 1 if before else 1)
-        memory.runs[info.id], memory.owners[info.id] = opened, self._owner
-        memory.outcomes.setdefault(info.id, {})
+        known = msgspec.structs.replace(opened, figures=before.figures if before else None)
+        memory.runs[info.id], memory.owners[info.id] = known, self._owner
+        journal = memory.outcomes.setdefault(info.id, {})
+        if is_discreet(info):
+            journal.update({key: (session, quiet_outcome(info, kept)) for key, (session, kept) in journal.items()})
         return opened
 
     async def close_run(self, info: RunInfo) -> None:
-        await self._transaction(lambda: self._close(info))
+        kept = quiet_run(info) if is_discreet(info) else info
+        await self._transaction(lambda: self._close(kept))
 
     async def lease(self, endpoint: str, decide: Decide) -> bytes:
         written: list[bytes | Exception] = []
@@ -100,7 +106,11 @@ class MemoryStore:
         self._ask(lambda: self.memory.endpoints.update({endpoint: (at, data)}))
 
     def runs(self) -> list[RunInfo]:
-        return sorted(self.memory.runs.values(), key=lambda info: -info.started_at)
+        found = sorted(self.memory.runs.values(), key=lambda info: -info.started_at)
+        return [msgspec.structs.replace(info, figures=None) for info in found]
+
+    def run(self, run: str) -> RunInfo | None:
+        return self.memory.runs.get(run)
 
     def counts(self, run: str) -> Counts:
         outcomes = [outcome for _, outcome in self.memory.outcomes.get(run, {}).values()]
@@ -108,12 +118,14 @@ class MemoryStore:
         total = self.memory.runs[run].total if run in self.memory.runs else None
         return Counts(
             ok, len(outcomes) - ok, None if total is None else max(0, total - len(outcomes)),
-            sum(outcome.attempts for outcome in outcomes), sum(outcome.input_tokens or 0 for outcome in outcomes),
-            sum(outcome.output_tokens or 0 for outcome in outcomes),
+            sum(outcome.attempts for outcome in outcomes),
+            sum(outcome.input_tokens or 0 for outcome in outcomes if not outcome.cached),
+            sum(outcome.output_tokens or 0 for outcome in outcomes if not outcome.cached),
         )  # fmt: skip
 
-    def scan(self, run: str) -> Iterator[Outcome]:
-        outcomes = [outcome for _, outcome in self.memory.outcomes.get(run, {}).values()]
+    def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
+        known = self.memory.outcomes.get(run, {}).values()
+        outcomes = [outcome for _, outcome in known if not (failed_only and outcome.ok)]
         yield from sorted(outcomes, key=lambda outcome: (outcome.position, outcome.key))
 
     async def close(self) -> None:
@@ -152,6 +164,11 @@ class MemoryStore:
             if isinstance(record, Done):
                 self._settle(record.run, record.outcome)
                 continue
+            if isinstance(record, Figures):
+                known = memory.runs[record.run]
+                data = quiet_figures(record.data) if is_discreet(known) else record.data
+                memory.runs[record.run] = msgspec.structs.replace(known, figures=data)
+                continue
             if isinstance(record, Answered):
                 memory.answers[record.digest] = (time.time(), record.reply)
             elif isinstance(record, Rejected):
@@ -176,15 +193,19 @@ class MemoryStore:
 
     def _close(self, info: RunInfo) -> None:
         memory = self.memory
-        session = memory.runs[info.id].session
-        memory.runs[info.id] = msgspec.structs.replace(info, session=session)
+        before = memory.runs[info.id]
+        session = before.session
+        memory.runs[info.id] = msgspec.structs.replace(info, session=session, figures=info.figures or before.figures)
         del memory.owners[info.id]
         if info.status == "finished":
             known = memory.outcomes[info.id]
             memory.outcomes[info.id] = {key: entry for key, entry in known.items() if entry[0] == session}
 
     def _settle(self, run: str, outcome: Outcome) -> None:
-        session = self.memory.runs[run].session
+        info = self.memory.runs[run]
+        session = info.session
+        if is_discreet(info):
+            outcome = quiet_outcome(info, outcome)
         before = self.memory.outcomes[run].get(outcome.key)
         if before is not None and outcome.cached and before[1].ok:
             outcome = msgspec.structs.replace(before[1], position=outcome.position, item=outcome.item)

@@ -57,10 +57,12 @@ def is_alive(folder: Path, owner: str) -> bool:
         file = os.open(folder / owner, os.O_RDWR)
     except FileNotFoundError:
         return False
+    except PermissionError:  # another user's: its lock cannot be tried
+        return True
     try:
         dead = _lock(file)
         if dead:
-            with contextlib.suppress(FileNotFoundError):  # another process found it dead at the same time
+            with contextlib.suppress(OSError):  # another was faster, or nothing may be removed here
                 (folder / owner).unlink()
         return not dead
     finally:

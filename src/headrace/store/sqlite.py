@@ -19,9 +19,10 @@ from headrace.core.call import Reply
 from headrace.core.digest import Digest
 from headrace.core.errors import RunIsLive, StoreError
 from headrace.core.item import Outcome
-from headrace.core.ports import Answered, Decide, Done, Record, Rejected, Released, RunInfo
+from headrace.core.ports import Answered, Decide, Done, Figures, Record, Rejected, Released, RunInfo
 from headrace.store import tables
-from headrace.store.file import connect, prepare, unreadable
+from headrace.store.discreet import UNSAID, is_discreet, quiet_figures, quiet_outcome, quiet_run
+from headrace.store.file import connect, failed, prepare
 from headrace.store.owner import Owner, folder_of
 from headrace.store.writer import Writer
 
@@ -36,6 +37,11 @@ class _Write(msgspec.Struct, frozen=True):
     evidence: list[tuple[Any, ...]]
     outcomes: list[tuple[Any, ...]]
     released: list[Digest]
+    figures: list[tuple[bytes, int]]
+
+    @property
+    def vital(self) -> bool:
+        return bool(self.answers or self.evidence or self.outcomes or self.released)
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -66,17 +72,15 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._numbers: dict[str, tuple[int, int]] = {}  # run id -> (number, session), of the runs open here
+        self._discreet: dict[str, RunInfo] = {}  # those of them that keep no prompts
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = _prepared(path)
             self._owner = Owner(folder_of(path))
             self._reads = connect(path)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                f"The store {path} cannot be opened ({error}).",
-                hint="Name another file with --store, or see that this one may be read and written.",
-            ) from error
-        self._writer = Writer(connection, self._apply)
+            raise failed(path, error, done="opened") from error
+        self._writer = Writer(connection, self._apply, lambda error: failed(path, error, done="written"))
         self._connection = connection
         self._reader = ThreadPoolExecutor(1, "headrace-find")
 
@@ -91,7 +95,8 @@ class SqliteStore:
         await self._writer.write(self._encoded(records))
 
     def post(self, records: Sequence[Record]) -> None:
-        self._writer.post(self._encoded(records))
+        write = self._encoded(records)
+        self._writer.post(write, vital=write.vital)
 
     async def outcomes(self, run: str, keys: Sequence[str]) -> dict[str, tuple[int, Outcome]]:
         number, _ = self._numbers[run]
@@ -103,14 +108,18 @@ class SqliteStore:
         return await self._read(read)
 
     async def open_run(self, info: RunInfo) -> RunInfo:
-        opened: RunInfo | StoreError = await self._writer.write(info)
+        discreet = is_discreet(info)
+        opened: RunInfo | StoreError = await self._writer.write(quiet_run(info) if discreet else info)
         if isinstance(opened, StoreError):
             raise opened
+        if discreet:
+            self._discreet[info.id] = opened
         return opened
 
     async def close_run(self, info: RunInfo) -> None:
-        await self._writer.write(info)
+        await self._writer.write(quiet_run(info) if is_discreet(info) else info)
         self._numbers.pop(info.id, None)
+        self._discreet.pop(info.id, None)
 
     async def lease(self, endpoint: str, decide: Decide) -> bytes:
         written: bytes | Exception = await self._writer.write(_Lease(endpoint, decide), vital=False)
@@ -143,25 +152,35 @@ class SqliteStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, read)
         except sqlite3.Error as error:
-            raise unreadable(self.path, error) from error
+            raise failed(self.path, error, done="read") from error
 
     def _encoded(self, records: Sequence[Record]) -> _Write:
-        write = _Write([], [], [], [])
+        write = _Write([], [], [], [], [])
         now = time.time()
         for record in records:
             match record:
                 case Done(run, outcome):
                     number, session = self._numbers[run]
+                    if run in self._discreet:
+                        outcome = quiet_outcome(self._discreet[run], outcome)
                     write.outcomes.append((number, session, *tables.outcome_row(outcome)))
                 case Answered(digest, reply):
                     write.answers.append((digest, *tables.reply_row(reply), now))
                     write.released.append(digest)
                 case Rejected(digest, reply, reason):
-                    write.evidence.append((digest, *tables.reply_row(reply), now, reason))
+                    write.evidence.append((digest, *tables.reply_row(reply), now, reason, self._only_run()))
                     write.released.append(digest)
                 case Released(digest):
                     write.released.append(digest)
+                case Figures(run, data):
+                    kept = quiet_figures(data) if run in self._discreet else data
+                    write.figures.append((kept, self._numbers[run][0]))
         return write
+
+    def _only_run(self) -> int | None:
+        """Whose evidence it is, where that is sure: an answer belongs to no run."""
+        numbers = list(self._numbers.values())
+        return numbers[0][0] if len(numbers) == 1 else None
 
     # What follows runs in the writer's thread, inside its transaction.
 
@@ -176,6 +195,8 @@ class SqliteStore:
         released = [digest for write in writes for digest in write.released]
         for chunk in _chunks(released):
             connection.execute(tables.release(len(chunk)), (self._owner.id, *chunk))
+        for figures in (row for write in writes for row in write.figures):
+            connection.execute(tables.FIGURES, figures)
         claims = [job for job in jobs if isinstance(job, _Claim)]
         claimed: dict[Digest, Reply | None] = {}
         for since in {claim.since for claim in claims}:
@@ -261,18 +282,28 @@ class SqliteStore:
                 hint="Wait for it or end it; --name gives a second run over the same input a name of its own.",
             )
         else:
+            if is_discreet(info) and not is_discreet(tables.run_of((*row[:10], None))):
+                self._take_back(connection, info, row[11])
             connection.execute(
                 tables.OPEN_RUN, (info.name, info.source, spec, info.started_at, self._owner.id, info.id)
             )
         row = connection.execute(tables.RUN, (info.id,)).fetchone()
-        opened = tables.run_of(row[:10])
+        opened = tables.run_of((*row[:10], None))
         self._numbers[info.id] = (row[11], opened.session)
         return opened
 
+    @staticmethod
+    def _take_back(connection: sqlite3.Connection, info: RunInfo, number: int) -> None:
+        """What earlier sessions kept of the items, also where it was on the disk."""
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute(tables.QUIET, (info.spec["fields"][0], UNSAID, number))
+
     def _close(self, connection: sqlite3.Connection, info: RunInfo) -> None:
-        connection.execute(tables.CLOSE_RUN, (info.status, info.reason, info.ended_at, info.total, info.id))
+        ended = (info.status, info.reason, info.ended_at, info.total, info.figures, info.id)
+        connection.execute(tables.CLOSE_RUN, ended)
         if info.status == "finished":  # the source was read to its end: what it no longer has is no longer the run's
             connection.execute(tables.FORGET_GONE, self._numbers[info.id])
+        connection.execute(tables.KEEP_COUNTS, (info.id, info.id))
 
 
 def _prepared(path: Path) -> sqlite3.Connection:

@@ -40,28 +40,52 @@ CREATE TABLE leases (
     endpoint TEXT NOT NULL, holder TEXT NOT NULL, lease BLOB NOT NULL, PRIMARY KEY (endpoint, holder)) WITHOUT ROWID;
 CREATE TABLE endpoints (endpoint TEXT PRIMARY KEY, learnt BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 """
-STEPS = (_FIRST, _SECOND)
+_THIRD = """
+ALTER TABLE runs ADD COLUMN figures BLOB;
+ALTER TABLE runs ADD COLUMN counts TEXT;
+ALTER TABLE evidence ADD COLUMN run INTEGER;
+ALTER TABLE answers ADD COLUMN reasoning_tokens INTEGER;
+ALTER TABLE evidence ADD COLUMN reasoning_tokens INTEGER;
+ALTER TABLE outcomes ADD COLUMN samples TEXT;
+ALTER TABLE outcomes ADD COLUMN agreement REAL;
+"""
+STEPS = (_FIRST, _SECOND, _THIRD)
 """What each version added. Steps only add, so that every version that was ever written can be read."""
 VERSION = len(STEPS)
 
-_REPLY = "text, finish, input_tokens, output_tokens, cached_tokens, model, seconds"
+_REPLY = "text, finish, input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, seconds"
 _RUN = "id, name, source, spec, status, reason, started_at, ended_at, session, total"
-_OUTCOME = "key, position, item, value, error, attempts, seconds, usd, cached, stage, input_tokens, output_tokens"
+_THIRD_COLUMNS = 3
+"""The version that brought figures, samples and agreement. A store of an earlier one is read without them."""
+PRUNED = "pruned"
+"""The status of a run of which only rows are left that are still to be removed. Nobody sees it."""
+_FIRST_OUTCOME = "key, position, item, value, error, attempts, seconds, usd, cached, stage, input_tokens, output_tokens"
+_OUTCOME = f"{_FIRST_OUTCOME}, samples, agreement"
 
-RUNS = f"SELECT {_RUN}, owner FROM runs ORDER BY started_at DESC, number DESC"
+RUNS = f"SELECT {_RUN}, NULL, owner FROM runs WHERE status != '{PRUNED}' ORDER BY started_at DESC, number DESC"
+"""The last started first: as for `run_of`, without figures, which may be large; then its owner."""
 RUN = f"SELECT {_RUN}, owner, number FROM runs WHERE id = ?"
 ADD_RUN = f"INSERT INTO runs ({_RUN}, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 OPEN_RUN = """
 UPDATE runs SET name = ?, source = ?, spec = ?, status = 'running', reason = '', started_at = ?, ended_at = NULL,
-    session = session + 1, owner = ? WHERE id = ?"""
-CLOSE_RUN = "UPDATE runs SET status = ?, reason = ?, ended_at = ?, total = ?, owner = NULL WHERE id = ?"
+    session = session + 1, counts = NULL, owner = ? WHERE id = ?"""
+CLOSE_RUN = """
+UPDATE runs SET status = ?, reason = ?, ended_at = ?, total = ?, figures = coalesce(?, figures), owner = NULL
+    WHERE id = ?"""
+QUIET = """
+UPDATE outcomes SET item = json_object(?, key), error = CASE WHEN error IS NULL THEN NULL
+    ELSE json_object('kind', json_extract(error, '$.kind'), 'message', ?) END WHERE run = ?"""
+"""What an earlier session kept is taken back."""
+FIGURES = "UPDATE runs SET figures = ? WHERE number = ?"
 FORGET_GONE = "DELETE FROM outcomes WHERE run = ? AND session < ?"
 COUNTS = """
-SELECT count(*), coalesce(sum(error IS NULL), 0), coalesce(sum(attempts), 0), coalesce(sum(input_tokens), 0),
-    coalesce(sum(output_tokens), 0) FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)"""
-SCAN = f"""
-SELECT {_OUTCOME} FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)
-    AND position >= ? AND (position > ? OR key > ?) ORDER BY position, key LIMIT ?"""
+SELECT count(*) AS n, coalesce(sum(error IS NULL), 0) AS ok, coalesce(sum(attempts), 0) AS calls,
+    coalesce(sum(input_tokens) FILTER (WHERE NOT cached), 0) AS input_tokens,
+    coalesce(sum(output_tokens) FILTER (WHERE NOT cached), 0) AS output_tokens FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)"""
+KEEP_COUNTS = f"""
+UPDATE runs SET counts = (SELECT json_array(c.n, c.ok, c.calls, c.input_tokens, c.output_tokens) FROM ({COUNTS}) AS c)
+    WHERE id = ?"""
+"""Of a run that is over, so that nobody need count again."""
 RELEASE_ALL = "DELETE FROM claims WHERE owner = ?"
 LEASES = "SELECT holder, lease FROM leases WHERE endpoint = ?"
 LEASE = "INSERT OR REPLACE INTO leases (endpoint, holder, lease) VALUES (?, ?, ?)"
@@ -69,6 +93,53 @@ UNLEASE = "DELETE FROM leases WHERE endpoint = ? AND holder = ?"
 UNLEASE_ALL = "DELETE FROM leases WHERE holder = ?"
 REMEMBERED = "SELECT learnt FROM endpoints WHERE endpoint = ? AND at >= ?"
 REMEMBER = "INSERT OR REPLACE INTO endpoints (endpoint, learnt, at) VALUES (?, ?, ?)"
+
+
+NUMBER = "SELECT number, name, owner FROM runs WHERE id = ?"
+TAKE_OUT = f"""
+UPDATE runs SET id = 'pruned ' || number, name = '', source = '', spec = '{{}}', reason = '', figures = NULL,
+    status = '{PRUNED}', owner = ? WHERE id = ?"""
+LEFT = f"SELECT number, owner FROM runs WHERE status = '{PRUNED}'"
+ADOPT = "UPDATE runs SET owner = ? WHERE number = ?"
+FORGET_RUN = f"DELETE FROM runs WHERE number = ? AND status = '{PRUNED}'"
+_TEXTS = "length(CAST(text AS BLOB))"
+OUTCOMES_SIZE = """
+SELECT count(*), coalesce(sum(length(CAST(item AS BLOB)) + coalesce(length(CAST(value AS BLOB)), 0)
+    + coalesce(length(CAST(error AS BLOB)), 0)), 0) FROM outcomes WHERE run = ?"""
+EVIDENCE_SIZE = f"SELECT count(*), coalesce(sum({_TEXTS}), 0) FROM evidence WHERE run = ?"
+OLD_EVIDENCE_SIZE = f"SELECT count(*), coalesce(sum({_TEXTS}), 0) FROM evidence WHERE at < ?"
+ANSWERS_SIZE = f"SELECT count(*), coalesce(sum({_TEXTS}), 0) FROM answers WHERE at < ?"
+
+
+_OUTCOMES_TO_GO = "SELECT rowid FROM outcomes WHERE run = ?1 AND ?2 >= 0 LIMIT ?3"
+"""Along the index: what has gone is no longer found, so that no rowid is needed."""
+
+
+def rows_to_go(table: str, where: str) -> str:
+    """With what `where` asks for, the last rowid that was seen, and how many."""
+    if table == "outcomes":
+        return _OUTCOMES_TO_GO
+    return f"SELECT rowid FROM {table} WHERE {where} AND rowid > ? ORDER BY rowid LIMIT ?"
+
+
+def scan(version: int, *, failed_only: bool) -> str:
+    """A page of a run's outcomes in their order, as for `outcome_of`."""
+    columns = _OUTCOME if version >= _THIRD_COLUMNS else f"{_FIRST_OUTCOME}, NULL, NULL"
+    return f"""
+SELECT {columns} FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)
+    AND position >= ? AND (position > ? OR key > ?) {"AND error IS NOT NULL" if failed_only else ""}
+    ORDER BY position, key LIMIT ?"""
+
+
+def kept_counts(version: int) -> str:
+    """The run's items at the last complete reading, and its counts as JSON where it is over."""
+    return f"SELECT total, {'counts' if version >= _THIRD_COLUMNS else 'NULL'} FROM runs WHERE id = ?"
+
+
+def run_with_figures(version: int) -> str:
+    """One run, as for `run_of`, and its owner."""
+    figures = "figures" if version >= _THIRD_COLUMNS else "NULL"
+    return f"SELECT {_RUN}, {figures}, owner FROM runs WHERE id = ?"
 
 
 @lru_cache(maxsize=4096)
@@ -81,11 +152,11 @@ def find_answers(count: int) -> str:
 
 
 def add_answers(count: int) -> str:
-    return f"INSERT OR REPLACE INTO answers (digest, {_REPLY}, at) VALUES {_places(count, 9)}"
+    return f"INSERT OR REPLACE INTO answers (digest, {_REPLY}, at) VALUES {_places(count, 10)}"
 
 
 def add_evidence(count: int) -> str:
-    return f"INSERT INTO evidence (digest, {_REPLY}, at, reason) VALUES {_places(count, 10)}"
+    return f"INSERT INTO evidence (digest, {_REPLY}, at, reason, run) VALUES {_places(count, 12)}"
 
 
 def forget_answers(count: int) -> str:
@@ -112,7 +183,10 @@ def find_outcomes(count: int) -> str:
     return f"SELECT session, {_OUTCOME} FROM outcomes WHERE run = ? AND key IN {_places(1, count)}"
 
 
-_KEPT = ("value", "error", "attempts", "seconds", "usd", "cached", "stage", "input_tokens", "output_tokens")
+_KEPT = (
+    "value", "error", "attempts", "seconds", "usd", "cached", "stage", "input_tokens", "output_tokens", "samples",
+    "agreement",
+)  # fmt: skip
 _SERVED_AGAIN = "excluded.cached AND outcomes.error IS NULL"
 
 
@@ -122,7 +196,7 @@ def add_outcomes(count: int) -> str:
         f"{name} = CASE WHEN {_SERVED_AGAIN} THEN outcomes.{name} ELSE excluded.{name} END" for name in _KEPT
     )
     return f"""
-INSERT INTO outcomes (run, session, {_OUTCOME}) VALUES {_places(count, 14)}
+INSERT INTO outcomes (run, session, {_OUTCOME}) VALUES {_places(count, 16)}
     ON CONFLICT (run, key) DO UPDATE SET session = excluded.session, position = excluded.position,
     item = excluded.item, {kept}"""
 
@@ -133,15 +207,18 @@ _failure = msgspec.json.Decoder(Failure)
 
 def reply_row(reply: Reply) -> tuple[Any, ...]:
     return (
-        reply.text, reply.finish, reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.model,
-        reply.seconds,
+        reply.text, reply.finish, reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens,
+        reply.model, reply.seconds,
     )  # fmt: skip
 
 
 def reply_of(row: tuple[Any, ...]) -> Reply:
     """A stored reply cost no call now: its attempts are 0."""
-    text, finish, input_tokens, output_tokens, cached_tokens, model, seconds = row
-    return Reply(text, finish, input_tokens, output_tokens, cached_tokens, model, attempts=0, seconds=seconds)
+    text, finish, input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, seconds = row
+    return Reply(
+        text, finish, input_tokens, output_tokens, cached_tokens=cached_tokens, reasoning_tokens=reasoning_tokens,
+        model=model, attempts=0, seconds=seconds,
+    )  # fmt: skip
 
 
 def outcome_row(outcome: Outcome) -> tuple[Any, ...]:
@@ -151,26 +228,28 @@ def outcome_row(outcome: Outcome) -> tuple[Any, ...]:
         None if failed else _json.encode(outcome.value).decode(),
         _json.encode(outcome.error).decode() if failed else None,
         outcome.attempts, outcome.seconds, outcome.usd, outcome.cached, outcome.stage, outcome.input_tokens,
-        outcome.output_tokens,
+        outcome.output_tokens, _json.encode(outcome.samples).decode() if outcome.samples else None, outcome.agreement,
     )  # fmt: skip
 
 
 def outcome_of(row: tuple[Any, ...]) -> Outcome:
-    key, position, item, value, error, attempts, seconds, usd, cached, stage, input_tokens, output_tokens = row
+    key, position, item, value, error, attempts, seconds, usd, cached, stage, *rest = row
+    input_tokens, output_tokens, samples, agreement = rest
     return Outcome(
         key=key, position=position, item=msgspec.json.decode(item),
         value=None if value is None else msgspec.json.decode(value),
         error=None if error is None else _failure.decode(error),
         attempts=attempts, seconds=seconds, usd=usd, cached=bool(cached), stage=stage,
-        input_tokens=input_tokens, output_tokens=output_tokens,
+        input_tokens=input_tokens, output_tokens=output_tokens, agreement=agreement,
+        samples=() if samples is None else tuple(msgspec.json.decode(samples)),
     )  # fmt: skip
 
 
 def run_of(row: tuple[Any, ...]) -> RunInfo:
-    run, name, source, spec, status, reason, started_at, ended_at, session, total = row
+    run, name, source, spec, status, reason, started_at, ended_at, session, total, figures = row
     return RunInfo(
         id=run, name=name, source=source, spec=msgspec.json.decode(spec), status=status, reason=reason,
-        started_at=started_at, ended_at=ended_at, session=session, total=total,
+        started_at=started_at, ended_at=ended_at, session=session, total=total, figures=figures,
     )  # fmt: skip
 
 

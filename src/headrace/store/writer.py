@@ -25,9 +25,11 @@ class _Job(NamedTuple):
 
 
 class Writer:
-    def __init__(self, connection: sqlite3.Connection, apply: Apply) -> None:
+    def __init__(self, connection: sqlite3.Connection, apply: Apply, told: Callable[[Exception], StoreError]) -> None:
+        """`told` makes what went wrong a sentence."""
         self._connection = connection
         self._apply = apply
+        self._told = told
         self._jobs: list[_Job] = []
         self._groups: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Job]] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
@@ -92,12 +94,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            told = StoreError(
-                f"The store could not be written ({error}).",
-                hint="What was committed before is safe. See that the disk has room and the file may be written, "
-                "then run again.",
-            )
-            told.__cause__ = error
+            told = self._told(error)
             if vital:
                 self._broken = told
             return told

@@ -3,7 +3,8 @@
 Enters a shorthand line, a JSON schema or a Python type; leaves values or AnswerError.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -39,7 +40,7 @@ def _of_schema(schema: dict[str, Any]) -> Returns:
     import jsonschema_rs  # noqa: PLC0415 - only who brings a JSON schema needs it
 
     try:
-        validator = jsonschema_rs.validator_for(schema)
+        validator = jsonschema_rs.validator_for(schema, mask="the value")
     except (jsonschema_rs.ValidationError, ValueError) as error:
         raise UsageError(
             f"--returns: this is no valid JSON schema: {gist(error)}.", hint="See json-schema.org."
@@ -80,13 +81,13 @@ def checked(returns: Returns, text: str, *, mend: bool = True) -> Any:
     try:
         return returns.check(text)
     except Exception as error:  # noqa: BLE001 - a type's own validators may raise anything
-        wrong = gist(error)
+        wrong = gist(error, returns.schema)
     for candidate in mended(text) if mend else ():
         try:
             return returns.check(candidate)
         except Exception as error:  # noqa: BLE001 - as above
             if not isinstance(error, msgspec.DecodeError) or isinstance(error, msgspec.ValidationError):
-                wrong = gist(error)  # it is JSON now: this says more than that it was none
+                wrong = gist(error, returns.schema)  # it is JSON now: this says more than that it was none
     raise AnswerError(
         f"The answer does not fit --returns: {wrong}.",
         hint="The raw answer is kept with the item. A clearer prompt or a stronger model helps.",
@@ -118,11 +119,27 @@ def _is_closed(node: Any) -> bool:
     return all(_is_closed(child) for child in node.values())
 
 
-def gist(error: Exception) -> str:
-    """The gist of a validator's report, without the answer's text in it."""
+def gist(error: Exception, schema: Mapping[str, Any] | None = None) -> str:
+    """The gist of a validator's report, without the answer's text in it: only names that the schema has are told."""
     errors = getattr(error, "errors", None)
     if callable(errors):  # Pydantic
         first = errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        return f"{where}: {first['msg']}" if where else str(first["msg"])
-    return str(getattr(error, "message", error)).partition("\n")[0].rstrip(".")
+        return _located(first["loc"], first["msg"], schema)
+    path = getattr(error, "instance_path", ())  # of a JSON schema
+    return _located(path, str(getattr(error, "message", error)).partition("\n")[0], schema)
+
+
+_QUOTED = (
+    (re.compile(r"^Invalid enum value .*?(?P<at> - at `[^`]*`)?$"), r"The value is none of those allowed\g<at>"),
+    (re.compile(r"unknown field `.*?`(?P<at> - at `[^`]*`)?$"), r"a field that was not asked for\g<at>"),
+    (re.compile(r" \(.* (?:was|were) unexpected\)$"), ""),
+)
+"""Where validators quote the answer: msgspec twice, JSON schemas once."""
+
+
+def _located(path: Sequence[Any], wrong: str, schema: Mapping[str, Any] | None) -> str:
+    for pattern, instead in _QUOTED:
+        wrong = pattern.sub(instead, wrong)
+    names = None if schema is None else str(schema)
+    where = ".".join(str(step) for step in path if isinstance(step, int) or names is None or repr(step) in names)
+    return (f"{where}: {wrong}" if where else wrong).rstrip(".")

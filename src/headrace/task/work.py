@@ -1,17 +1,19 @@
 """What a person asks for: values that say what to do with every item, and nothing of how or where."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 import msgspec
 
 from headrace.core.errors import UsageError
+from headrace.core.item import T, T_co
 from headrace.core.model import Model
+from headrace.core.outline import outline
 
 MOST_SAMPLES = 100
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, Generic[T_co], frozen=True):
     """Ask a model about every item.
 
     `prompt` is a template over the item's columns: `{column}`, with `{{` for a brace; `{item}` is an item without
@@ -50,8 +52,39 @@ class Ask(msgspec.Struct, frozen=True):
                 f"{self.temperature} is no temperature.", hint="Give a number from 0 up, usually at most 2."
             )
 
+    def __repr__(self) -> str:
+        return outline(self, named=False)
 
-class Map(msgspec.Struct, frozen=True):
+    if TYPE_CHECKING:  # the type of the answers follows from `returns`; the real one is made of the fields above
+
+        @overload
+        def __init__(
+            self: "Ask[str]", prompt: str, system: str | None = None, returns: None = None, model: str | Model = "local",
+            temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
+            images: tuple[str, ...] = (), samples: int = 1,
+        ) -> None: ...  # fmt: skip
+        @overload
+        def __init__(
+            self: "Ask[dict[str, Any]]", prompt: str, system: str | None = None, *, returns: str | Mapping[str, Any], model: str | Model = "local",
+            temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
+            images: tuple[str, ...] = (), samples: int = 1,
+        ) -> None: ...  # fmt: skip
+        @overload
+        def __init__(
+            self: "Ask[T]", prompt: str, system: str | None = None, *, returns: type[T], model: str | Model = "local",
+            temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
+            images: tuple[str, ...] = (), samples: int = 1,
+        ) -> None: ...  # fmt: skip
+        @overload
+        def __init__(
+            self: "Ask[Any]", prompt: str, system: str | None = None, *, returns: object, model: str | Model = "local",
+            temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
+            images: tuple[str, ...] = (), samples: int = 1,
+        ) -> None: ...  # fmt: skip
+        def __init__(self, *_given: Any, **_named: Any) -> None: ...
+
+
+class Map(msgspec.Struct, Generic[T_co], frozen=True):
     """Call a function with every item: async on the event loop, plain in threads.
 
     With a `name` and a `version`, what it returned for an equal item is not computed again; change the version when
@@ -59,7 +92,26 @@ class Map(msgspec.Struct, frozen=True):
     (`openai:gpt-5-nano`) or any name that several functions have in common.
     """
 
-    function: Callable[[Any], Any]
+    function: Callable[[Any], Awaitable[T_co] | T_co]
     name: str = ""
     version: str = ""
     endpoint: str = ""
+
+    def __repr__(self) -> str:
+        return outline(self, named=False)
+
+    if TYPE_CHECKING:  # what is awaited is no part of the value's type
+
+        @overload
+        def __init__(
+            self: "Map[T]",
+            function: Callable[[Any], Awaitable[T]],
+            name: str = "",
+            version: str = "",
+            endpoint: str = "",
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: "Map[T]", function: Callable[[Any], T], name: str = "", version: str = "", endpoint: str = ""
+        ) -> None: ...
+        def __init__(self, *_given: Any, **_named: Any) -> None: ...

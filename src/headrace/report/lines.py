@@ -1,16 +1,15 @@
 """Snapshots of a run in, the words and signs for it out: live lines, lines of a log, the summary, failures.
 
-Names, messages and keys are foreign text: see `printable`. Knows no stream and no rich.
+Names, messages and keys are foreign text: see `printable`. Knows no terminal, no notebook and no rich.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO
-
-import msgspec
+from typing import Literal
 
 from headrace.engine.snapshot import CallErrors, FailureGroup, LimitChange, LimitUse, Snapshot
-from headrace.report.text import allowance, cells, duration, limit_of, one_line, percent, plural, rate, size
+from headrace.report.signs import Glyphs, Part, printable
+from headrace.report.text import allowance, cells, duration, limit_of, percent, plural, rate, size
 
 _GROUPS_SHOWN = 5
 _MESSAGE_WIDTH = 300
@@ -28,86 +27,70 @@ _BUSY = 0.9
 _AVERAGE_AFTER_S = 10.0
 _BOUND_LEAST = 0.1
 """A cause is worth a word in the summary where calls waited for it in this share of the run."""
-_WAITING = {"breaker": "held by the breaker", "backoff": "held by backoff"}
+_WAITING = {"breaker": "held by the breaker", "backoff": "held by backoff", "retries": "held by the budget of retries"}
+_FAILING = 0.1
+"""From this share of failed items on, all is not well."""
 
-Part = tuple[str, str]
-"""Text and its rich style."""
-
-
-class Glyphs(msgspec.Struct, frozen=True):
-    """The signs that a stream can show."""
-
-    dot: str
-    full: str
-    rest: str
-    arrow: str
-    more: str
+Health = Literal["well", "waiting", "failing", "busy", "stopping"]
 
 
-UNICODE = Glyphs(" · ", "━", "─", "→", "…")
-ASCII = Glyphs(", ", "#", "-", "->", "...")
+def live_lines(snapshot: Snapshot, width: int, glyphs: Glyphs, height: int | None = None) -> Iterator[list[Part]]:
+    """The run at this moment, each line at most `width` columns; where there is room for `height` lines only, those
+    that matter most."""
+    ranked = [(rank, line) for rank, line in _ranked_lines(snapshot, width, glyphs) if line]
+    last = sorted(rank for rank, _ in ranked)[: max(height, 1)][-1] if height is not None else math.inf
+    yield from (line for rank, line in ranked if rank <= last)
 
 
-def glyphs_of(stream: IO[str]) -> Glyphs:
-    encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-")
-    return UNICODE if encoding.startswith("utf") else ASCII
+def _ranked_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[tuple[int, list[Part]]]:
+    """Each line with how early it is missed: 1 is the last that one would do without."""
 
+    def whole(text: str, style: str) -> list[Part]:
+        return [(printable(text, width, glyphs.more), style)] if text else []
 
-def printable(text: str, width: int, more: str = "…") -> str:
-    """Foreign text for one line of at most `width` columns: no control characters, no tricks with direction.
-
-    What is cut ends in `more`. The result can still look like markup: give it to rich only as Text.
-    """
-    looked_at = 8 * max(width, 0) + 64
-    line = one_line(text[:looked_at])
-    taken = 0
-    kept: list[str] = []
-    for character in line:
-        taken += cells(character)
-        if taken > width or len(kept) >= 4 * width:
-            break
-        kept.append(character)
-    else:
-        if len(text) <= looked_at:
-            return line
-    room = max(0, width - len(more))
-    while kept and sum(map(cells, kept)) > room:
-        kept.pop()
-    return ("".join(kept) + more)[: max(width, 0)]
-
-
-def encodable(text: str, stream: IO[str]) -> str:
-    """What the stream's encoding lacks becomes a question mark, so that writing never raises."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return text.encode("ascii", "replace").decode("ascii")
-    return text
-
-
-def live_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[list[Part]]:
-    """The run at this moment, each line at most `width` columns."""
     name = printable(snapshot.name or snapshot.run or "starting", width, glyphs.more)
     source = printable(snapshot.source, max(width, 4), glyphs.more)
-    yield _fit([(name, "bold"), (source if source != name else "", "dim")], width, glyphs)
-    yield _bar(snapshot, width, glyphs)
-    yield _fit(_pace(snapshot), width, glyphs)
-    yield _fit(_counts(snapshot), width, glyphs)
+    yield 7, _fit([(name, "bold"), (source if source != name else "", "dim")], width, glyphs)
+    yield 1, _bar(snapshot, width, glyphs)
     if snapshot.state != "starting":
-        yield _fit(_flow(snapshot), width, glyphs)
-        yield from filter(None, (_limit_line(snapshot, width, glyphs), _fit(_vitals(snapshot), width, glyphs)))
-    news = _news(snapshot, snapshot.seconds - _NEWS_S)
-    if news:
-        yield [(printable(news, width, glyphs.more), "cyan")]
+        yield 2, _fit([verdict(snapshot), *_flow(snapshot)], width, glyphs)
+    yield 4, _fit(_pace(snapshot), width, glyphs)
+    yield 6, _fit(_counts(snapshot), width, glyphs)
+    if snapshot.state != "starting":
+        yield 8, _limit_line(snapshot, width, glyphs)
+        yield 9, _fit(_vitals(snapshot), width, glyphs)
+    yield 10, whole(_news(snapshot, snapshot.seconds - _NEWS_S), "cyan")
     waits = _waits(snapshot)
-    if waits:
-        yield [(printable(waits, width, glyphs.more), "yellow")]
+    yield 3, whole(waits, "yellow")
     if snapshot.call_errors and not waits:
-        yield [(printable(_failed_calls(snapshot.call_errors), width, glyphs.more), "dim")]
+        yield 11, whole(_failed_calls(snapshot.call_errors), "dim")
     if snapshot.failures:
         kinds = _kinds((group.kind, group.count) for group in snapshot.failures)
-        yield [(printable(f"failed: {kinds}: {snapshot.failures[0].message}", width, glyphs.more), "red")]
+        yield 5, whole(f"failed: {kinds}: {snapshot.failures[0].message}", "red")
+
+
+def health(snapshot: Snapshot) -> Health:
+    """Whether all is well. A limit that is used to the full is as it should be."""
+    if snapshot.state == "stopping":
+        return "stopping"
+    if snapshot.failed >= _FAILING * snapshot.done > 0:
+        return "failing"
+    if snapshot.hold is not None or snapshot.binding in _WAITING:
+        return "waiting"
+    return "busy" if snapshot.cpu_share is not None and snapshot.cpu_share >= _BUSY else "well"
+
+
+def verdict(snapshot: Snapshot) -> Part:
+    """The same in a word or two."""
+    found = health(snapshot)
+    if found == "failing":
+        return (f"{percent(snapshot.failed, snapshot.done)} failed", "bold red")
+    return {
+        "well": ("all well", "bold green"),
+        "waiting": ("waiting", "bold yellow"),
+        "busy": ("this process is the limit", "bold yellow"),
+        "stopping": ("stopping", "bold yellow"),
+    }[found]
 
 
 def log_line(snapshot: Snapshot, told_s: float = 0.0) -> str:
