@@ -112,8 +112,8 @@ def _unless_it_is_public(
     _what: str,
     name: str,
     _thing: object,
-    skipped: bool,
-    _options: object,  # noqa: FBT001 - as Sphinx calls it
+    skipped: bool,  # noqa: FBT001 - as Sphinx calls it
+    _options: object,
 ) -> bool | None:
     """Of a public name's members, those that python.md names."""
     return skipped or re.search(rf"`[^`\n]*\b{re.escape(name)}\b[^`\n]*`", _PYTHON) is None or None

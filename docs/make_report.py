@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "acceptance"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from browser import Page, browser  # noqa: E402 - the tests' own, which is no package
+from acceptance.browser import Page, browser  # noqa: E402 - the tests' own, which is no package
 
 IMAGES = ROOT / "docs" / "images"
 PROMPT = "Read this phone call and fill in the form.\n\n{transcript}"

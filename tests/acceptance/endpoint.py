@@ -1,6 +1,7 @@
 """A tiny model server in a thread: remembers every request, and answers what the test says. Standard library only."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,9 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint(answer: Callable[[Asked], Answer] = lambda _asked: completion("yes")) -> Iterator[Endpoint]:
+def endpoint(
+    answer: Callable[[Asked], Answer] = lambda _asked: completion("yes"), *, tls: ssl.SSLContext | None = None
+) -> Iterator[Endpoint]:
     """Listen on a free port of this machine until the test is over."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -61,7 +64,9 @@ def endpoint(answer: Callable[[Asked], Answer] = lambda _asked: completion("yes"
             """A client that goes away is no news."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    made = Endpoint(f"http://127.0.0.1:{server.server_port}/v1")
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    made = Endpoint(f"http{'' if tls is None else 's'}://127.0.0.1:{server.server_port}/v1")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

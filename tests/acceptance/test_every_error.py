@@ -2,6 +2,7 @@
 the page of errors, and nothing lost that was paid for. Situations that other files show are named here, not shown again."""
 
 import ast
+import asyncio
 import json
 import os
 import re
@@ -45,7 +46,7 @@ SITUATIONS: dict[str, tuple[str, int | None, Situation]] = {}
 """By name: the kind, the exit status, and what makes it happen."""
 
 ELSEWHERE = {
-    "a line with a NUL in each kind of table": ("input", "unit/test_encoding.py::test_a_byte_of_nothing_is_refused"),
+    "a line with a NUL in each kind of table": ("input", "unit/test_encoding.py::test_nul_bytes_are_refused"),
     "wrong words": ("usage", "acceptance/test_bad_input.py::test_one_sentence_before_any_call"),
     "a store of another version": ("store", "integration/test_store_trouble.py::test_a_later_version"),
     "a lock in the middle": ("store", "integration/test_store_trouble.py::test_a_lock_in_the_middle_of_a_run"),
@@ -87,7 +88,7 @@ def at(url: str) -> tuple[str, ...]:
 
 
 def prompt_of(asked: Asked) -> str:
-    text: str = asked.body["messages"][-1]["content"]
+    text: str = asked.body["messages"][0]["content"]
     return text
 
 
@@ -403,7 +404,7 @@ def failed_item(folder: Path, answer: Callable[[], Any], **how: Any) -> Told:
     retry = hr.Retry(attempts=2, base_s=0.0, cap_s=0.0, patience_s=0.2)
     run = hr.run(hr.Map(asked, name="f", version="1"), ["good", "odd", "fine"], store=folder / "s.db", retry=retry, **how)
     assert (run.ok, run.failed) == (2, 1)
-    (failed,) = run.failures
+    (failed,) = run.failures()
     assert failed.error is not None
     assert failed.item == "odd"
     return Told(str(failed.error))
@@ -451,8 +452,6 @@ def a_connection_that_is_refused(folder: Path) -> Told:
 @situation("timeout")
 def an_answer_that_does_not_come(folder: Path) -> Told:
     """Within the time that an attempt has."""
-    import asyncio
-
     return failed_item(folder, asyncio.Event().wait, timeout=0.2)
 
 

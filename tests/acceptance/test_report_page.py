@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, Browser, Page, browser
-from cli import Cli
 
 import headrace as hr
+from acceptance.browser import CHROMIUM, Browser, Page, browser
+from acceptance.cli import Cli
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
 

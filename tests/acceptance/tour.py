@@ -15,8 +15,8 @@ PORT = "8377"
 """What the pages call the simulated provider's port; the tests take a free one."""
 DEADLINE_S = 120
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_WARNINGS = ("-W", "error", "-W", "default::headrace.HeadraceWarning")
-"""What a page may show: how its awkward file was read."""
+_WARNINGS = ("-W", "error", "-W", "default::UserWarning")
+"""A HeadraceWarning is one: a page may show how its awkward file is read. No other is expected."""
 _STATUS = re.compile(r"# exit status (\d+)\s*$")
 
 

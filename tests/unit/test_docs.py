@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import inspect
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import headrace
-from headrace.cli import main
+from headrace.cli import flags, main
 from headrace.core import errors
+from headrace.provider.directory import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -128,6 +130,59 @@ def test_every_command_and_word_has_its_entry() -> None:
 def test_every_public_name_has_its_entry() -> None:
     """The page on Python has each exported name once, and no other."""
     assert Counter(headings(DOCS / "reference" / "python.md", 3)) == Counter(headrace.__all__)
+
+
+def section(page: Path, name: str) -> str:
+    return re.split(rf"^### {name}\n", read(page), flags=re.MULTILINE)[1].partition("\n#")[0]
+
+
+@pytest.mark.parametrize("name", [name for name in headrace.__all__ if not name.endswith(("Error", "Warning"))])
+def test_every_signature_is_told_as_it_is(name: str) -> None:
+    """Where the page on Python writes what a name takes, these are its parameters, in their order, with their defaults;
+    `...` stands for those of `run`."""
+    text = section(DOCS / "reference" / "python.md", name)
+    told = re.search(rf"`[^`\n]*hr\.{name}\(([^`]*)\)(?: ->[^`]*)?`", text)
+    if told is None:
+        assert name in {"Run", "Outcome", "Failure"}, "these alone are only ever received"
+        return
+    words = told[1].removesuffix(", ...")
+    function = ast.parse(f"def f({words}): ...").body[0]
+    assert isinstance(function, ast.FunctionDef)
+    arguments = function.args
+    plain = arguments.posonlyargs + arguments.args
+    values = [None] * (len(plain) - len(arguments.defaults)) + arguments.defaults + arguments.kw_defaults
+    names = [each.arg for each in plain + arguments.kwonlyargs]
+    there = inspect.signature(getattr(headrace, name)).parameters
+    assert set(names) <= set(there)
+    if words == told[1]:
+        assert names == list(there)
+    for each, value in zip(names, values, strict=True):
+        default = there[each].default
+        if value is None:
+            assert default is inspect.Parameter.empty, each
+        else:
+            meant = eval(ast.unparse(value), dict(vars(headrace)))
+            default = {} if repr(default) == "<factory>" else default
+            assert meant == (default.as_posix() if isinstance(default, Path) else default), each
+
+
+def test_every_key_of_the_file_is_a_word_of_the_command() -> None:
+    """What headrace.toml and the environment know stands in the reference under `headrace run`, under the same name."""
+    told = sections_of_the_cli()["headrace run"]
+    keys = set(flags.FLAGS)
+    words = {word for word in dict(commands(main._parser()))["headrace run"] if word.startswith("--")}
+    assert {f"--{key}" for key in keys} == words - {"--help"}
+    missing = {key for key in keys if f"--{key}" not in told}
+    assert not missing
+
+
+def test_every_provider_has_its_row() -> None:
+    """The page of providers has each once, with the variables that may hold its key, and no other."""
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", read(DOCS / "guides" / "providers.md"), re.MULTILINE)
+    assert Counter(name for name, _ in rows) == Counter([*PROVIDERS, "local", "sim"])
+    for name, row in rows:
+        for variable in PROVIDERS[name].keys if name in PROVIDERS else ():
+            assert f"`{variable}`" in row, f"{name}: {variable}"
 
 
 def test_every_file_is_on_the_map() -> None:

@@ -196,12 +196,12 @@ value = st.one_of(
 def test_any_cells_come_back(rows: list[list[Any]], tmp_path: Path) -> None:
     """What is written is read back, value for value but that an empty text is an empty cell, by readers of any make."""
     path = written(tmp_path, [outcome(dict(zip("abc", row, strict=True)), "x") for row in rows])
-    for got, row in zip(read(path), rows, strict=True):
+    for back, row in zip(read(path), rows, strict=True):
         for name, expected in zip("abc", row, strict=True):
             if isinstance(expected, float):
-                assert got[name] == pytest.approx(expected, rel=1e-15, abs=0)
+                assert back[name] == pytest.approx(expected, rel=1e-15, abs=0)
             else:
-                assert got[name] == (None if expected == "" else expected)
+                assert back[name] == (None if expected == "" else expected)
     other = python_calamine.load_workbook(str(path)).get_sheet_by_index(0).to_python()
     assert other[0][:4] == ["a", "b", "c", "answer"]
     assert len(other) == len(rows) + 1

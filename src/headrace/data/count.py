@@ -11,7 +11,7 @@ from itertools import chain
 import msgspec
 
 from headrace.core.errors import InputError
-from headrace.data.encoding import SAY, UTF8, WESTERN, as_utf8, looks_western, spoken, told_by_head
+from headrace.data.encoding import SAY, UTF8, WESTERN, as_utf8, looks_western, nul, spoken, told_by_head
 
 MOST_BYTES = 64 * 1024 * 1024
 """Looking through more would hold up the first call."""
@@ -143,7 +143,10 @@ class Check:
         self._suspect = bytearray()
 
     def add(self, chunk: bytes) -> None:
+        if b"\0" in chunk:
+            raise nul(self._where, self._line + chunk.count(b"\n", 0, chunk.index(b"\0")))
         if self._place:
+            self._line += chunk.count(b"\n")
             self._suspect += chunk[: _JUDGED_BYTES - len(self._suspect)]
             return
         try:
@@ -152,6 +155,7 @@ class Check:
                 self._cut = self._decoder.getstate()[0]
         except UnicodeDecodeError as error:
             self._met(error, len(error.object) - len(chunk))
+            self._line += chunk.count(b"\n")
             return
         self._line += chunk.count(b"\n")
         end = chunk.rfind(b"\n")

@@ -61,12 +61,11 @@ class CsvRows:
     def __iter__(self) -> Iterator[dict[str, str]]:
         fields, width, reader = self.fields, len(self.fields), self._reader
         some = False
-        own = is_result(fields)
+        # of a result, as it was before it was written
+        rows = (list(map(unguarded, row)) for row in reader) if is_result(fields) else reader
         try:
-            for row in reader:
+            for row in rows:
                 if len(row) == width:
-                    if own:
-                        row = list(map(unguarded, row))  # noqa: PLW2901 - as it was before it was written
                     yield dict(zip(fields, row))  # noqa: B905 - they are as long; saying so costs time
                     some = True
                 elif row and row != _END_MARK:

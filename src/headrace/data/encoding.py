@@ -89,22 +89,19 @@ def looks_western(data: bytes) -> bool:
 
 
 def as_utf8(chunks: Iterator[bytes], where: str, codec: str) -> Iterator[bytes]:
-    """The text as UTF-8. Raises InputError at what `codec` cannot hold (of UTF-8, whoever decodes it will), and at a
-    NUL, which no text has: what comes before is handed over first.
+    """The text as UTF-8. Raises InputError at what `codec` cannot hold, after what comes before; UTF-8 itself passes as
+    it is, and whoever decodes it will tell.
     """
-    line = 1
-    for chunk in _unmarked(chunks) if codec == UTF8 else _recoded(chunks, where, codec):
-        if b"\0" in chunk:
-            good = chunk[: chunk.index(b"\0")]
-            if cut := good.rfind(b"\n") + 1:
-                yield good[:cut]
-            raise InputError(
-                f"{where}, line {line + good.count(10)}: there is a NUL byte, which is no text.",
-                hint="Take the NULs out (tr -d '\\000' <FILE >NEW), or, where it is written in UTF-16, say "
-                "--encoding utf-16-le.",
-            )
-        line += chunk.count(b"\n")
-        yield chunk
+    return _unmarked(chunks) if codec == UTF8 else _recoded(chunks, where, codec)
+
+
+def nul(where: str, line: int) -> InputError:
+    """A NUL, which no text has: whoever splits a text into lines looks for it."""
+    return InputError(
+        f"{where}, line {line}: there is a NUL byte, which is no text.",
+        hint="Take the NULs out (tr -d '\\000' <FILE >NEW), or, where it is written in UTF-16, say "
+        "--encoding utf-16-le.",
+    )
 
 
 def _unmarked(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -137,6 +134,10 @@ def _recoded(chunks: Iterator[bytes], where: str, codec: str) -> Iterator[bytes]
                 f"{where}, line {line}: byte {at + 1:,} of the file{byte} is no {spoken(codec)} text.", hint=SAY
             ) from error
         taken += len(chunk)
+        if b"\0" in data:
+            good_data = data[: data.index(b"\0")]
+            yield good_data[: good_data.rfind(b"\n") + 1]
+            raise nul(where, line + good_data.count(b"\n"))
         if data:
             first = False
             line += data.count(b"\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headrace.core.errors import InputError
 from headrace.data.count import Check, found_codec
-from headrace.data.encoding import WESTERN, as_utf8
+from headrace.data.encoding import WESTERN, as_utf8, nul
 from headrace.data.files import Rows
 from headrace.data.lines import MAX_LINE_BYTES, unreadable
 
@@ -92,7 +92,10 @@ def _texts(
             check = Check(told, stated=True)
             check.add(data)
             check.ended()
-        yield {"path": path, "text": b"".join(as_utf8(iter((data,) if data else ()), told, codec)).decode()}
+        text = b"".join(as_utf8(iter((data,) if data else ()), told, codec))
+        if b"\0" in text:
+            raise nul(told, text.count(b"\n", 0, text.index(b"\0")) + 1)
+        yield {"path": path, "text": text.decode()}
 
 
 def _data(folder: Path, where: str, path: str) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from headrace.core.errors import InputError
+from headrace.data.encoding import nul
 from headrace.data.lines import MAX_LINE_BYTES
 
 _BLANKS = " \t\r\n"
@@ -229,6 +230,9 @@ class _Text:
                 self.fail(f"the byte 0x{error.object[error.start]:02x} is no UTF-8 text")
             held += len(parts[-1])
         self._text = "".join(parts)
+        if "\0" in self._text:
+            self._at = self._text.index("\0")
+            raise nul(self._where, self._place()[0])
         return True
 
     def _place(self) -> tuple[int, int]:

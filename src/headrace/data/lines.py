@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from headrace.core.errors import InputError
+from headrace.data.encoding import nul
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 128 * 1024
@@ -45,16 +46,23 @@ def pipe_chunks(raw: io.FileIO, where: str) -> Iterator[bytes]:
 
 
 def whole_lines(chunks: Iterator[bytes], where: str, *, at_cr: bool) -> Iterator[list[bytes]]:
-    """Lists of lines with their ends. `at_cr` ends a line at a lone carriage return too."""
+    """Lists of lines with their ends. `at_cr` ends a line at a lone carriage return too. Raises InputError at a NUL,
+    after the lines before it.
+    """
     parts: list[bytes] = []
-    held = 0
+    held = number = 0
     for chunk in chunks:
         cut = chunk.rfind(b"\n") + 1
         if at_cr:
             # one at the very end may be half of \r\n
             cut = max(cut, chunk.rfind(b"\r", 0, len(chunk) - 1) + 1)
         if cut:
-            yield _split(b"".join((*parts, chunk[:cut])), at_cr=at_cr)
+            data = b"".join((*parts, chunk[:cut]))
+            lines = _split(data, at_cr=at_cr)
+            if b"\0" in data:
+                yield from _until_nul(lines, where, number)
+            number += len(lines)
+            yield lines
             parts, held = [], 0
         rest = chunk[cut:] if cut else chunk
         parts.append(rest)
@@ -65,7 +73,16 @@ def whole_lines(chunks: Iterator[bytes], where: str, *, at_cr: bool) -> Iterator
                 hint="Check that it is a text file with one row a line.",
             )
     if rest := b"".join(parts):
-        yield _split(rest, at_cr=at_cr)
+        lines = _split(rest, at_cr=at_cr)
+        if b"\0" in rest:
+            yield from _until_nul(lines, where, number)
+        yield lines
+
+
+def _until_nul(lines: list[bytes], where: str, before: int) -> Iterator[list[bytes]]:
+    bad = next(number for number, line in enumerate(lines) if b"\0" in line)
+    yield lines[:bad]
+    raise nul(where, before + bad + 1)
 
 
 def _split(data: bytes, *, at_cr: bool) -> list[bytes]:

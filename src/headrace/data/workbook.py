@@ -76,6 +76,7 @@ def open_sheets(path: Path, where: str) -> list[Sheet]:
     """All sheets of cells in their order. Raises InputError for what is no workbook, in words for what it is instead."""
     with mended(where):
         _refuse_other(path, where)
+        _refuse_package(path, where)
         import openpyxl  # noqa: PLC0415 - only where there is a workbook
 
         # of what is beside the cells and not understood
@@ -150,18 +151,22 @@ def _duration(value: timedelta) -> str:
 def _refuse_other(path: Path, where: str) -> None:
     with path.open("rb") as file:
         head = file.read(1024)
+        if head.startswith(b"PK"):
+            return
         if not head:
             raise InputError(f"{where} is empty.", hint="Save it again from the program that made it.")
         if head.startswith(_OLE):
             if "EncryptedPackage".encode("utf-16-le") in head + file.read(_OLE_BYTES):
                 raise _locked(where)
             raise InputError(f"{where} is in the old Excel format (.xls), whatever its name says.", hint=_SAVE_ANEW)
-    if not head.startswith(b"PK"):
-        if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-            raise InputError(f"{where} is a web page or XML that is named like a workbook.", hint=_SAVE_ANEW)
-        if b"\0" not in head or head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError(f"{where} is text that is named like a workbook.", hint="Rename it to .csv or .tsv.")
-        raise InputError(f"{where} is no workbook, whatever its name says.", hint=_SAVE_ANEW)
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise InputError(f"{where} is a web page or XML that is named like a workbook.", hint=_SAVE_ANEW)
+    if b"\0" not in head or head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{where} is text that is named like a workbook.", hint="Rename it to .csv or .tsv.")
+    raise InputError(f"{where} is no workbook, whatever its name says.", hint=_SAVE_ANEW)
+
+
+def _refuse_package(path: Path, where: str) -> None:
     with ZipFile(path) as archive:
         parts = archive.infolist()
     names = {part.filename for part in parts}

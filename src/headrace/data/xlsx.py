@@ -142,5 +142,5 @@ def _rows(sheet: Sheet, header: int, columns: list[int], fields: tuple[str, ...]
                 f"{sheet.where}, cell {get_column_letter(min(beyond) + 1)}{number}: there is a value beside the table.",
                 hint="Give its column a header, or take it away.",
             )
-        values += [None] * (width - len(values))
+        values.extend([None] * (width - len(values)))
         yield dict(zip(fields, map(values.__getitem__, columns)))  # noqa: B905 - as long; saying so costs time

@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import chain
 from math import isfinite
 from typing import IO, Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from headrace.core.errors import OutputError
 from headrace.data.formula import STARTS
@@ -34,6 +35,7 @@ _ELSE = "Write .csv, .jsonl or .parquet instead."
 def write_xlsx(file: IO[bytes], batches: Batches, layout: Layout) -> int:
     """Raises OutputError for more rows or columns than a sheet can have."""
     from openpyxl import Workbook  # noqa: PLC0415 - only where one is written
+    from openpyxl.writer.excel import ExcelWriter  # noqa: PLC0415
 
     names = layout.columns.names
     if len(names) > MOST_COLUMNS:
@@ -47,7 +49,8 @@ def write_xlsx(file: IO[bytes], batches: Batches, layout: Layout) -> int:
     writer = _Writer(sheet, names, list(map(layout.columns.cells, first)))
     try:
         count = writer.write(rows)
-        book.save(file)
+        with ZipFile(file, "w", ZIP_DEFLATED) as archive:  # openpyxl's own is left open on a full disk
+            ExcelWriter(book, archive).save()
     except BaseException:
         with suppress(Exception):  # openpyxl itself would keep its file until the program ends
             sheet.close()

@@ -34,7 +34,7 @@ CYCLE_S, RUN_S = 10.0, 3.0
 """Shorter cycles, and such as were blocked but for so long, measure nothing: that collapses the estimate."""
 UP, DOWN = 1.5, 0.5
 """The most that one measurement changes the one before."""
-FEW, DOUBLE_S, APPEAL_DOUBLE_S = 10, 10.0, 5.0
+FEW, DOUBLE_S, APPEAL_DOUBLE_S = 10, 10.0, 3.0
 """Fewer calls than that let in before the first refusal measure nothing (a window full of an earlier run's calls): the
 rate is then searched for, twice as much every so many seconds. The last: on appeal."""
 LARGE, PROOF = 0.02, 0.95

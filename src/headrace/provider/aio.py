@@ -5,7 +5,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -24,6 +24,8 @@ class _Way(msgspec.Struct, frozen=True):
     """How an address is reached."""
 
     proxy: str | None
+    """Without name and password, which are apart: messages of aiohttp have the address in them."""
+    auth: aiohttp.BasicAuth | None
     trust: ssl.SSLContext | bool
 
 
@@ -57,6 +59,7 @@ class AioHttp:
                 headers=headers,
                 allow_redirects=False,
                 proxy=way.proxy,
+                proxy_auth=way.auth,
                 ssl=way.trust,
             ) as answer:
                 if answer.status == 407 and way.proxy:
@@ -80,7 +83,7 @@ def _error_of(error: Exception, origin: str, proxy: str | None) -> CallError:
             return _refused(proxy, error.status)
         case aiohttp.ClientConnectorError() if proxy and error.host == urlsplit(proxy).hostname:
             return Unreachable(
-                f"Nothing answers at the proxy {_origin(proxy)} ({_reason(error)}).",
+                f"Nothing answers at the proxy {proxy} ({_reason(error)}).",
                 hint="Check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY.",
             )
         case aiohttp.ClientConnectorError():
@@ -110,7 +113,7 @@ def _untrusted(error: aiohttp.ClientConnectorCertificateError, origin: str) -> U
 
 
 def _refused(proxy: str, status: int) -> CallError:
-    told = f"The proxy {_origin(proxy)} answered {status}."
+    told = f"The proxy {proxy} answered {status}."
     if status == 407:
         hint = "Put a name and a password into HTTPS_PROXY or HTTP_PROXY: http://NAME:PASSWORD@HOST:PORT."
         return Credentials(told, hint=hint, status=status)
@@ -131,7 +134,14 @@ def _origin(url: str) -> str:
 def _way(url: str) -> _Way:
     proxy = _proxy_for(url)
     is_secured = "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme)
-    return _Way(proxy, _trust() if is_secured else True)
+    trust = _trust() if is_secured else True
+    if proxy is None:
+        return _Way(None, None, trust)
+    there = urlsplit(proxy)
+    auth = None
+    if there.username or there.password:
+        auth = aiohttp.BasicAuth(unquote(there.username or ""), unquote(there.password or ""), encoding="utf-8")
+    return _Way(_origin(proxy), auth, trust)
 
 
 def _proxy_for(url: str) -> str | None:
