@@ -1,4 +1,5 @@
-"""G12: keys and headers are sent, and are nowhere else: store, output, report, log, traceback, event, error."""
+"""G12: keys and headers are sent, and are nowhere else: store, output, report, log, traceback, event, error. Prompts and
+answers are where they belong, in the store, results and report, and in nothing that ends in a log."""
 
 import asyncio
 import json
@@ -13,6 +14,7 @@ import pytest
 import headrace as hr
 from acceptance.cli import Cli, Ended, the_sentence
 from acceptance.endpoint import Answer, Asked, completion, endpoint
+from simulator import simulator
 
 KEY = 'sk-canary/one"quoted-0123456789'
 TEAM = "canary-two-0123456789"
@@ -173,3 +175,107 @@ def test_nothing_in_errors_events_and_outcomes(status: int, tmp_path: Path) -> N
     assert any("***" in text for text in told)
     assert [text for text in told if any(canary in text for canary in CANARIES)] == []
     assert leaks(tmp_path) == []
+
+
+# Of every dialect, against the provider's own doors.
+
+KEYS = {
+    "openai": "OPENAI_API_KEY", "openai-responses": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY",
+    "gemini": "GEMINI_API_KEY", "azure": "AZURE_OPENAI_API_KEY",
+}  # fmt: skip
+PLACES = {"anthropic": "", "azure": "", "gemini": "/v1beta"}
+DOOR_KEY = "canary-key-0123456789"
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_no_key_of_any_dialect(name: str, tmp_path: Path) -> None:
+    """A key that is taken and one that is refused, by the provider's own door: both are nowhere at all, --debug or not."""
+    cli = Cli(tmp_path, **{KEYS[name]: DOOR_KEY})
+    cli.table("a.csv", ["one", "two"])
+    with simulator("--api-key", DOOR_KEY) as provider:
+        base = provider.origin + PLACES[name] if name in PLACES else provider.url
+        words = ("run", "a.csv", *ASK, "--model", f"{name}:m", "--base-url", base, "--returns", "n: int", *HEADERS, "--debug")
+        ended = [cli.run(*words, "--report", "r.html", "-o", "out.csv")]
+        assert ended[0].status == 0, ended[0].err
+        cli.environ[KEYS[name]] = f"wrong-{DOOR_KEY}"
+        ended += [cli.run(*words, "--fresh"), cli.run(*words, "--fresh", "--json"), cli.run("runs", "show", "a", "--json")]
+    assert [each.status for each in ended] == [0, 3, 3, 0]
+    assert ended[1].sentences[0].endswith(" [credentials]")
+    assert leaks(tmp_path, *ended) == []
+
+
+# Prompts and answers.
+
+ASKED = "canary-asked: how do you find this?"
+ANSWERED = "canary-answered"
+
+
+def quoting_all(asked: Asked) -> Answer:
+    """Good, wrong in each way that a validator may quote, cut off, and refusals that repeat what was sent."""
+    body = asked.body
+    text = json.dumps(body, ensure_ascii=False)
+    word = next(word for word in WAYS if f"way {word}." in text)
+    quoted = json.dumps({"error": {"message": f"I will not do: {body['messages'][0]['content']}"}})
+    wrong = {
+        "good": completion(json.dumps({"label": "good", "why": ANSWERED})),
+        "enum": completion(json.dumps({"label": ANSWERED, "why": "x"})),
+        "field": completion(json.dumps({"label": "good", "why": "x", ANSWERED: 1})),
+        "type": completion(json.dumps({"label": "good", "why": [ANSWERED]})),
+        "no JSON": completion(ANSWERED),
+        "half JSON": completion(f'{{"label": "good", "why": "{ANSWERED}'),
+        "refused": (400, quoted),
+        "filtered": (400, quoted.replace('"message"', '"code": "content_filter", "message"')),
+        "too long": (413, quoted),
+    }
+    return wrong[word]
+
+
+WAYS = ("good", "enum", "field", "type", "no JSON", "half JSON", "refused", "filtered", "too long")
+TYPES = {
+    "shorthand": "label: good|bad, why: str",
+    "schema": "s.json",
+    "pydantic": "mine:Mine",
+}
+SCHEMA = {
+    "type": "object", "properties": {"label": {"enum": ["good", "bad"]}, "why": {"type": "string"}},
+    "required": ["label", "why"], "additionalProperties": False,
+}  # fmt: skip
+MINE = """
+from typing import Literal
+import pydantic
+class Mine(pydantic.BaseModel):
+    model_config = {"extra": "forbid"}
+    label: Literal["good", "bad"]
+    why: str
+"""
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_no_prompt_or_answer_in_what_is_logged(kind: str, tmp_path: Path) -> None:
+    """Whatever fails and whoever quotes it: nothing on standard error, in events or in a run's facts repeats a prompt or
+    an answer; the raw text of a bad answer is in its outcome."""
+    cli = Cli(tmp_path)
+    cli.file("s.json", json.dumps(SCHEMA))
+    cli.file("mine.py", MINE)
+    cli.table("a.csv", [f"way {way}." for way in WAYS])
+    with endpoint(quoting_all) as server:
+        words = (
+            "run", "a.csv", "--ask", f"{ASKED} {{text}}", "--model", "openai:m", "--base-url", server.url, "--returns",
+            TYPES[kind], "--debug",
+        )  # fmt: skip
+        said_of = [cli.run(*words, "-o", "out.jsonl"), cli.run(*words, "--json", "-o", "again.jsonl")]
+        assert [each.status for each in said_of] == [1, 1]
+        assert any("Answer again" in json.dumps(asked.body) for asked in server.asked), "wrong answers are asked again"
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    failed = {row["text"]: row["error"] for row in rows if row["error"]}
+    fine = {"good", "half JSON", *(("field",) if kind == "shorthand" else ())}  # mended, and a field too many left out
+    assert set(failed) == {f"way {way}." for way in WAYS if way not in fine}
+    for text in [*failed.values(), *(each.err + each.out for each in said_of)]:
+        assert "canary" not in text, text
+    raw = sqlite3.connect(tmp_path / ".headrace" / "store.db")
+    try:
+        tables = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        kept = "".join(str(raw.execute(f'SELECT * FROM "{table}"').fetchall()) for (table,) in tables)  # noqa: S608 - its own
+    finally:
+        raw.close()
+    assert ANSWERED in kept, "it is kept with the item"

@@ -55,7 +55,7 @@ def test_what_is_too_large_has_no_count(monkeypatch: pytest.MonkeyPatch) -> None
     assert look(iter([b"a\n1\n", b"1\n" * 50, b"\xe4"]), "t", None, Lines()) == Looked("utf-8")
 
 
-@given(text=st.text(), size=st.integers(1, 9))
+@given(text=st.text(st.characters(exclude_characters="\0")), size=st.integers(1, 9))
 def test_any_utf8_passes(text: str, size: int) -> None:
     """Wherever it is cut."""
     check = Check("t")
@@ -79,3 +79,13 @@ def test_the_place_of_a_bad_byte(before: str, size: int, bad: bytes) -> None:
     with pytest.raises(InputError) as caught:
         judge()
     assert f"t, line {line}, byte {at} (0x{bad[0]:02x})" in str(caught.value)
+
+
+@given(before=st.text("abé\n", max_size=20), size=st.integers(1, 9))
+def test_the_line_of_a_nul(before: str, size: int) -> None:
+    """Right wherever the chunks are cut, in UTF-8 and where every letter has two bytes."""
+    line = before.count("\n") + 1
+    for codec, stated in (("utf-8", None), ("utf-16-be", "utf-16-be"), ("cp1252", "cp1252")):
+        with pytest.raises(InputError) as caught:
+            look(pieces((before + "\0x").encode(codec), size), "t", stated, Lines())
+        assert f"t, line {line}: there is a NUL byte" in str(caught.value)

@@ -64,7 +64,8 @@ def test_every_requirement_names_what_shows_it_or_a_dash() -> None:
 
 def kinds() -> dict[str, type[errors.HeadraceError]]:
     there = [value for value in vars(errors).values() if isinstance(value, type)]
-    return {error.kind: error for error in there if issubclass(error, errors.HeadraceError)}
+    named = {error.kind: error for error in there if issubclass(error, errors.HeadraceError)}
+    return {**named, errors.INTERNAL: errors.HeadraceError}
 
 
 def test_every_kind_of_error_has_its_heading() -> None:

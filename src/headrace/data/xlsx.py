@@ -76,7 +76,7 @@ def _chosen(sheets: list[Sheet], where: str, wanted: str | None) -> tuple[Sheet,
             return sheet, looked, [told]
     if wanted is not None:
         raise InputError(f"{visible[0].where}, is empty.", hint=_listed(sheets))
-    raise InputError(f"{where} has no sheet with rows that is not hidden.", hint=f"Name a sheet. {_listed(sheets)}")
+    raise InputError(f"{where} has no sheet with rows that is not hidden.", hint=_listed(sheets))
 
 
 def _named(sheets: list[Sheet], where: str, wanted: str) -> Sheet:

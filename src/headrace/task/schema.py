@@ -130,7 +130,7 @@ def gist(error: Exception, schema: Mapping[str, Any] | None = None) -> str:
 
 
 _QUOTED = (
-    (re.compile(r"^Invalid enum value .*?(?P<at> - at `[^`]*`)?$"), r"The value is none of those allowed\g<at>"),
+    (re.compile(r"^Invalid enum value .*?(?P<at> - at `[^`]*`)?$"), r"the value is none of those allowed\g<at>"),
     (re.compile(r"unknown field `.*?`(?P<at> - at `[^`]*`)?$"), r"a field that was not asked for\g<at>"),
     (re.compile(r" \(.* (?:was|were) unexpected\)$"), ""),
 )
