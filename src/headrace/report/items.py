@@ -70,10 +70,11 @@ def _which(found: Survey, shown: int, counts: Counts) -> str:
     if found.sampled is None:
         said = f"All {plural(found.items, 'item')} with an outcome." if found.items > 1 else ""
     else:
-        failed = "all that failed" if found.failed <= FAILED_ROWS_MAX else f"the first {FAILED_ROWS_MAX} that failed"
-        rest = f", with {failed} and the {SLOWEST} slowest" if found.failed else f", with the {SLOWEST} slowest"
+        some = f"{FAILED_ROWS_MAX} of the {found.failed:,} that failed"
+        failed = f"all {found.failed:,} that failed" if found.failed <= FAILED_ROWS_MAX else some
+        rest = f"{failed} and the {SLOWEST} slowest" if found.failed else f"the {SLOWEST} slowest"
         said = (
-            f"{found.sampled:,} of the {found.items:,} items, chosen at random{rest}: {plural(len(found.rows), 'row')}. "
+            f"{found.sampled:,} of the {found.items:,} items, chosen at random, and after them {rest}. "
             "The charts above count all items; the result file and the store have all of them."
         )
     if shown < len(found.rows):

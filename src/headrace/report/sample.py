@@ -1,7 +1,7 @@
 """Outcomes in; rows of a bounded size and number out: what a page shows of items and their answers."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -156,6 +156,11 @@ def _finite(value: float) -> float | None:
     return number if abs(number) < float("inf") else None  # neither infinite nor NaN
 
 
-def united(*groups: list[Row]) -> Iterator[Row]:
-    """All rows of these, each once, in the order of the source."""
-    yield from (row for _, row in sorted({row.place: row for group in groups for row in group}.items()))
+def united(*groups: Iterable[Row]) -> Iterator[Row]:
+    """All rows of these, each once: one group after the other, each in the order of the source."""
+    there: set[tuple[int, str]] = set()
+    for group in groups:
+        for row in sorted(group, key=lambda row: row.place):
+            if row.place not in there:
+                there.add(row.place)
+                yield row

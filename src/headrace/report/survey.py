@@ -69,7 +69,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: Summary | None
     slowest: tuple[Row, ...]
     rows: tuple[Row, ...]
-    """In the order of the source: all, or a uniform sample with what failed and the slowest."""
+    """All, in the order of the source; or a uniform sample, and after it one of what failed, and the slowest."""
     sampled: int | None
     """How many of the rows are the uniform sample, where they are not all."""
 
@@ -90,7 +90,7 @@ class _Gathered:
         self._kinds: dict[str, FailedKind] = {}
         self._seconds, self._input, self._output = Numbers(), Numbers(), Numbers()
         self._slowest: list[tuple[float, int, Row]] = []
-        self._failed: list[Row] = []
+        self._failed: Drawn[Row] = Drawn(FAILED_ROWS_MAX, f"{seed} failed")
         self._drawn: Drawn[Row] = Drawn(ROWS_MAX, seed)
 
     def add(self, outcome: Outcome) -> None:
@@ -137,8 +137,8 @@ class _Gathered:
         reason.count += 1
         if len(reason.examples) < _EXAMPLES:
             reason.examples.append(row_of(outcome, _EXAMPLE_ROOM))
-        if len(self._failed) < FAILED_ROWS_MAX:
-            self._failed.append(row_of(outcome))
+        if self._failed.wants():
+            self._failed.add(row_of(outcome))
 
     def survey(self) -> Survey:
         slowest = [row for _, _, row in sorted(self._slowest, reverse=True)]
@@ -149,6 +149,6 @@ class _Gathered:
             retried=self._retried, fields=self._fields.distributions(), fields_left_out=self._fields.left_out,
             failures=tuple(sorted(self._kinds.values(), key=lambda kind: -kind.count)),
             seconds=self._seconds.summary(), input_tokens=self._input.summary(), output_tokens=self._output.summary(),
-            slowest=tuple(slowest), rows=tuple(united(drawn) if all_there else united(drawn, self._failed, slowest)),
+            slowest=tuple(slowest), rows=tuple(united(drawn) if all_there else united(drawn, self._failed.kept, slowest)),
             sampled=None if all_there else len(drawn),
         )  # fmt: skip
