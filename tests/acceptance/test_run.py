@@ -411,7 +411,7 @@ def test_an_answer_of_another_type_is_an_error(tmp_path: Path) -> None:
         assert ended.rows[0]["label"] is None
         assert ended.rows[0]["error"].startswith("answer: The answer does not fit --returns:")
         assert cli.run(*words).status == 1
-        assert len(server.asked) == 2
+        assert len(server.asked) == 4  # each time once more, with what was wrong
 
 
 def test_show_prompt_sends_nothing(provider: Simulator, tmp_path: Path) -> None:

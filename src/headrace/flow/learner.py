@@ -82,10 +82,6 @@ class Background:
         self._strays += 1.0
         self._unsure += 1
 
-    def retract(self, strays: int) -> None:
-        """So many were a limit's after all."""
-        self._strays = max(0.0, self._strays - strays)
-
     def explains(self) -> bool:
         """Whether one more refusal is to be expected; where it is not, those that led up to it were a limit's as well."""
         if self._strays < 1.0:
@@ -346,8 +342,6 @@ class Learner:
         if self._appeal and self.estimate is not None:
             if self._is_disproved:
                 self.estimate = max(self.estimate, self._pace / BEYOND)
-            else:
-                self._background.retract(self._strays_due // 2)
             self._pace = self.estimate
         elif self._searching:
             self.estimate = self._pace
