@@ -6,6 +6,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import headrace as hr
 from acceptance.cli import Cli, the_sentence
-from acceptance.endpoint import Answer, Asked, completion, endpoint
+from acceptance.endpoint import Answer, Asked, Endpoint, completion, endpoint
 from headrace.engine.snapshot import Snapshot
 
 CANARY = "canary-0123456789"
@@ -52,6 +53,15 @@ def leaks(folder: Path, *spared: str) -> list[str]:
         for path in folder.rglob("*")
         if path.is_file() and path.name not in spared and any(form in path.read_bytes() for form in forms)
     ]
+
+
+def _asked_more(at: Endpoint, calls: int) -> bool:
+    return len(at.asked) > calls
+
+
+def _refused(status: int, asked: Asked) -> tuple[int, str]:
+    """By a server that quotes what it was sent."""
+    return status, json.dumps({"error": {"message": str(asked.body)}})
 
 
 def test_nothing_of_prompts_is_written(tmp_path: Path) -> None:
@@ -117,7 +127,7 @@ def test_while_it_runs_and_after_a_kill(tmp_path: Path) -> None:
         words = ("run", "a.csv", *ASK, "--base-url", at.url, "--keep-no-prompts", "-o", "out.jsonl")
         with cli.start(*words, "--concurrency", "2") as child:
             for calls in (5, 60, 120):
-                child.until(lambda calls=calls: len(at.asked) > calls)
+                child.until(partial(_asked_more, at, calls))
                 assert leaks(tmp_path, "a.csv") == []
             child.signal(signal.SIGKILL)
             child.end()
@@ -148,7 +158,7 @@ def test_a_run_that_stops(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     table(cli, "good")
     for status in (401, 404, 402):
-        with endpoint(lambda asked, status=status: (status, json.dumps({"error": {"message": str(asked.body)}}))) as at:
+        with endpoint(partial(_refused, status)) as at:
             ended = cli.run("run", "a.csv", *ASK, "--base-url", at.url, "--keep-no-prompts", "--name", f"s{status}")
         assert "[...]" in ended.err
         shown = cli.run("runs", "show", f"s{status}").out

@@ -44,7 +44,7 @@ class Insight(pydantic.BaseModel):
     note: str | None = None
 
 
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"label": {"type": "string", "enum": ["a", "b"]}, "n": {"type": "integer"}},
     "required": ["label", "n"],
@@ -58,17 +58,17 @@ def server() -> Iterator[Simulator]:
         yield running
 
 
-def sdk_openai(server: Simulator) -> openai.OpenAI:
+def sdk_openai(server: Simulator) -> Any:
     return openai.OpenAI(base_url=server.url, api_key=KEY, max_retries=0)
 
 
-def sdk_azure(server: Simulator) -> openai.AzureOpenAI:
+def sdk_azure(server: Simulator) -> Any:
     return openai.AzureOpenAI(
         azure_endpoint=server.origin, api_key=KEY, api_version="2024-10-21", max_retries=0, azure_deployment="mine"
     )
 
 
-def sdk_anthropic(server: Simulator, key: str = KEY) -> anthropic.Anthropic:
+def sdk_anthropic(server: Simulator, key: str = KEY) -> Any:
     return anthropic.Anthropic(base_url=server.origin, api_key=key, max_retries=0)
 
 
@@ -94,11 +94,11 @@ def test_responses_with_the_official_sdk(server: Simulator) -> None:
         assert cut.incomplete_details is not None
         assert (cut.status, cut.incomplete_details.reason) == ("incomplete", "max_output_tokens")
         with pytest.raises(openai.BadRequestError, match="not permitted"):
-            strict = {**SCHEMA, "properties": {**SCHEMA["properties"], "n": {"type": "string", "minLength": 3}}}  # type: ignore[dict-item]
+            strict = {**SCHEMA, "properties": {**SCHEMA["properties"], "n": {"type": "string", "minLength": 3}}}
             client.responses.create(
                 model="m",
                 input="x",
-                text={"format": {**form["format"], "schema": strict}},  # type: ignore[typeddict-item]
+                text={"format": {**form["format"], "schema": strict}},
             )
     with (
         openai.OpenAI(base_url=server.url, api_key="wrong", max_retries=0) as client,
@@ -121,13 +121,13 @@ def test_anthropic_with_the_official_sdk(server: Simulator) -> None:
     with sdk_anthropic(server) as client:
         answer = client.messages.create(**ask, system="Be brief.")
         assert answer.stop_reason == "end_turn"
-        assert answer.content[0].text.startswith("simulated answer")  # type: ignore[union-attr]
+        assert answer.content[0].text.startswith("simulated answer")
         typed = client.messages.create(**ask, output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
-        assert set(msgspec.json.decode(typed.content[0].text)) == {"label", "n"}  # type: ignore[union-attr]
+        assert set(msgspec.json.decode(typed.content[0].text)) == {"label", "n"}
         tool: Any = {"name": "answer", "input_schema": SCHEMA}
         called = client.messages.create(**ask, tools=[tool], tool_choice={"type": "tool", "name": "answer"})
         assert called.stop_reason == "tool_use"
-        assert set(called.content[0].input) == {"label", "n"}  # type: ignore[union-attr]
+        assert set(called.content[0].input) == {"label", "n"}
         parsed = client.messages.parse(**{**ask, "max_tokens": 2000}, output_format=Loose)
         assert isinstance(parsed.parsed_output, Loose)
         with pytest.raises(anthropic.BadRequestError, match="max_tokens"):

@@ -4,10 +4,13 @@
    is sent until a fifth of what was accepted has ended; then one call. Refused: a window.
 2. A bucket has refilled a little by then, and a window of a second is open again. So after the one call comes a trial:
    about as many as were in flight, never more than four fifths of them at a time, then slowly more, to five fourths.
-   Refused early: a window. Refused about where it was refused before: concurrency. Never: a window that was crowded.
+   Refused early: a window. Refused about where it was refused before: concurrency. Never: once, and if nothing else was
+   refused, no limit at all; else a window that was crowded.
 3. A refusal with (nearly) nothing else in flight is no concurrency limit's. Refusals that come, episode after episode,
    exactly when most calls are in flight are no window's. So a wrong verdict is found out.
 4. One refusal, one verdict; those of calls sent before a doubt was settled belong to it.
+5. Past a limit, most calls are refused. So where nearly all sent after the refused one were let in, it was for no limit;
+   and a trial goes on after a refusal that comes long after the one before.
 """
 
 import math

@@ -4,9 +4,10 @@
 2. Nothing here waits, reads a clock or knows what a call is; whoever asks performs the answer.
 3. All limits are decided before any is taken, so no permit is held while another is awaited. Lowering never pre-empts.
 4. A refusal by the provider makes one limit smaller, never two: the one it names, else the one that `Blame` finds.
-5. Where few of many calls are refused, a refusal that names no limit is that call's own matter: some gateways refuse at
-   random. It waits as it was told; the others go on. Not so once a rate was found, or where calls in flight were cut
-   and hardly any call of late was answered that was sent with as many in flight.
+5. Where few of many calls are refused, a refusal that names no limit, nor shows one used up, is that call's own matter:
+   some gateways refuse at random. It waits as it was told; the others go on. Once a rate was found, only where as many
+   were refused below it (`Learner.expects`); not where calls in flight were cut and hardly any call of late was answered
+   that was sent with as many in flight.
 """
 
 import math

@@ -11,8 +11,10 @@ the time to return as a constant, so that no unit matters). Rules:
 4. What was let in within a window in the last three is proof of half that rate, whatever is measured: a fixed window
    or a full bucket shows at most twice its rate.
 5. A rate that goes unused does not grow, and unused time is not measured.
-6. A limit does not refuse a single call at a pace below what it was measured to allow, to let in all around it: who does
-   refuses at random, at any pace. Such refusals cut nothing, and as many are expected from then on (`Background`).
+6. A limit's refusals depend on the pace; those at random do not. A single one at a pace below what was measured, with
+   all around it let in, is a stray: the estimate stands, and as many are expected from then on (`Background`).
+7. Strays put the limit itself in doubt. On appeal, after 1, 2, 4 ... of them, the pace is doubled every few seconds: more
+   refusals than before confirm the estimate; twice of all that it can have been without them, and it is forgotten.
 """
 
 import math
@@ -40,7 +42,7 @@ rate is then searched for, twice as much every so many seconds. The last: on app
 LARGE, PROOF = 0.02, 0.95
 """An amount of so much of a window is not sent where the window has never held more, if it has held nearly what the
 estimate says: a small one would be let in, so its refusal would say nothing of the rate."""
-LOW, STRAY_UNSURE, STRAY_CALLS = 0.5, 50, 20
+LOW, STRAY_CALLS = 0.5, 20
 """A refusal by so much of the way back to the estimate, after so many calls were let in, is none of a limit's, if no call
 sent beside it is refused, nor the probe after it. Buckets that are far from full refuse again sooner."""
 BEYOND = 2.0
@@ -50,7 +52,7 @@ DISPROVED = 2.2
 CROWDED, CERTAIN = 0.05, 4.0
 """Share of refusals past a limit, at least, and the likelihood ratio (its logarithm) from which they are one's. Where 1 %
 are refused by chance, that is three within some forty calls, which chance brings once in 3,600; of 10 % it takes 34."""
-CALLS, CALLS_MOST, STRAYS_MOST = 100.0, 500.0, 0.02
+CALLS, CALLS_MOST, STRAYS_MOST = 100.0, 1000.0, 0.02
 """The first stray is taken for one in so many at least; calls older than the last so many count half; and so large a share
 is never more than chance."""
 
@@ -334,7 +336,7 @@ class Learner:
         self._resume_s = max(self._resume_s, floor_s)
         if self.blocked or generation != self.generation:
             return False
-        self._stray = self._run >= (STRAY_CALLS if self._sure else STRAY_UNSURE) and self._is_low(now_s)
+        self._stray = self._run >= STRAY_CALLS and self._is_low(now_s)
         self._crowded = max(self._crowded, self._guard.accepted)
         self._run = 0
         self._pace = self.rate(now_s) if self.estimate is not None else 0.0
@@ -369,7 +371,6 @@ class Learner:
         seconds = sent_s - self._since_s - self._unused_s
         if appeal and self._sure:  # it is a limit, and was known better before
             self._since_s, self._unused_s, self._let_in = sent_s, 0.0, 0.0
-            self._below = min(2 * self._below + 1, BELOW_MOST)
         elif self.estimate is None or (seconds >= CYCLE_S and self._refused_s - self._since_s >= RUN_S):
             self._measure(now_s, seconds, amount)
             if self.estimate is not None and self.estimate < self._forgotten:
