@@ -79,7 +79,7 @@ def function_endpoint(work: Map, environ: Mapping[str, str]) -> Endpoint:
 
 
 def _hosted(model: Model, provider: Provider, environ: Mapping[str, str], *, to_call: bool) -> Endpoint:
-    base_url = (model.base_url or environ.get(provider.address) or provider.base_url).rstrip("/")
+    base_url = _address(provider, model.base_url or environ.get(provider.address) or provider.base_url)
     if not base_url:
         raise UsageError(
             f"There is no address for {model.spec}.",
@@ -103,6 +103,17 @@ def _hosted(model: Model, provider: Provider, environ: Mapping[str, str], *, to_
     )  # fmt: skip
 
 
+def _address(provider: Provider, url: str) -> str:
+    """Without what the dialect puts behind it anyway, and with the version of a server here whose bare address is told:
+    both are written as often as not."""
+    url = url.rstrip("/")
+    for part in provider.cut:
+        url = url.removesuffix(part)
+    if url and not provider.needs_key and not urlsplit(url).path:
+        url += urlsplit(provider.base_url).path
+    return url.rstrip("/")
+
+
 def _spoken(provider: Provider, base_url: str, environ: Mapping[str, str]) -> tuple[Dialect, tuple[Means, ...], bool]:
     """The dialect at this address, how it is made to answer in a type, and whether the row's own rules hold there."""
     if provider is PROVIDERS["azure"]:
@@ -124,7 +135,7 @@ def _key(model: Model, provider: Provider, base_url: str, environ: Mapping[str, 
     found = next((environ[name] for name in provider.keys if environ.get(name)), "")
     key = _sendable(model.api_key or found, provider)
     own = base_url == provider.base_url or not provider.base_url
-    given = key or provider.key_header.lower() in {name.lower() for name in model.headers}
+    given = key or {provider.key_header.lower(), "authorization"} & {name.lower() for name in model.headers}
     if to_call and provider.needs_key and own and not given:
         raise MissingKey(
             f"There is no API key for {model.spec}.",

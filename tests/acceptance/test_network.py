@@ -39,7 +39,7 @@ class Proxy:
 
 
 @contextmanager
-def proxy(leads_to: int) -> Iterator[Proxy]:
+def proxy(leads_to: int) -> Iterator[Proxy]:  # noqa: C901 - a whole server in one place
     """Every name leads to this port of this machine."""
 
     class Handler(socketserver.StreamRequestHandler):
@@ -130,7 +130,7 @@ def port_of(made: Endpoint) -> int:
     return int(made.url.removesuffix("/v1").rpartition(":")[2])
 
 
-def made(folder: Path, **environ: str) -> Cli:
+def cli_in(folder: Path, **environ: str) -> Cli:
     cli = Cli(folder, **environ)
     cli.table("a.csv", TEXTS)
     return cli
@@ -150,7 +150,7 @@ def test_a_proxy_for_plain_http(name: str, tmp_path: Path) -> None:
         there = between.url.removeprefix("http://") if name == "ALL_PROXY" else between.url
         if name == "HTTP_PROXY":
             there = f"{between.url}/"
-        ended = made(tmp_path, **{name: there}).run("run", "a.csv", *ASK, "--base-url", f"http://{HOST}/v1")
+        ended = cli_in(tmp_path, **{name: there}).run("run", "a.csv", *ASK, "--base-url", f"http://{HOST}/v1")
         assert ended.status == 0, ended.err
         assert len(server.asked) == len(TEXTS)
         assert set(between.seen) == {f"POST http://{HOST}/v1/chat/completions HTTP/1.1"}
@@ -161,7 +161,9 @@ def test_a_proxy_for_https(authority: Path, tmp_path: Path) -> None:
     with secured(authority) as server, proxy(port_of(server)) as between:
         between.needs = f"me:{PASSWORD}"
         there = between.url.replace("//", f"//me:{PASSWORD}@")
-        cli = made(tmp_path, HTTPS_PROXY=there, SSL_CERT_FILE=str(authority / "ca.pem"), OPENAI_API_KEY="sk-0123456789")
+        cli = cli_in(
+            tmp_path, HTTPS_PROXY=there, SSL_CERT_FILE=str(authority / "ca.pem"), OPENAI_API_KEY="sk-0123456789"
+        )
         ended = cli.run("run", "a.csv", *ASK, "--base-url", f"https://{HOST}/v1", "--debug")
         assert ended.status == 0, ended.err
         assert len(server.asked) == len(TEXTS)
@@ -183,7 +185,7 @@ def test_a_proxy_that_refuses(secure: bool, status: int, says: str, authority: P
     """Status 3 and one sentence that names the proxy and what to do; no item is blamed."""
     with endpoint() as server, proxy(port_of(server)) as between:
         between.status = status
-        cli = made(tmp_path, HTTPS_PROXY=between.url, HTTP_PROXY=between.url, SSL_CERT_FILE=str(authority / "ca.pem"))
+        cli = cli_in(tmp_path, HTTPS_PROXY=between.url, HTTP_PROXY=between.url, SSL_CERT_FILE=str(authority / "ca.pem"))
         ended = cli.run("run", "a.csv", *ASK, "--base-url", f"http{'s' if secure else ''}://{HOST}/v1")
         assert (ended.status, ended.kind) == (3, "credentials")
         assert f"The proxy {between.url} {says}" in ended.error
@@ -196,7 +198,7 @@ def test_what_needs_no_proxy(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{free.getsockname()[1]}"
         with endpoint() as server:
-            cli = made(tmp_path, HTTP_PROXY=dead, HTTPS_PROXY=dead)
+            cli = cli_in(tmp_path, HTTP_PROXY=dead, HTTPS_PROXY=dead)
             assert cli.run("run", "a.csv", *ASK, "--base-url", server.url).status == 0
             for name in ("*", "there.example,0.0.0.0", f"0.0.0.0:{port_of(server)}"):
                 cli.environ["NO_PROXY"] = name
@@ -205,10 +207,12 @@ def test_what_needs_no_proxy(tmp_path: Path) -> None:
         assert len(server.asked) == 4 * len(TEXTS)
 
 
-@pytest.mark.parametrize("there", ["socks5://127.0.0.1:1080", "http://", "http://127.0.0.1:port", f"ftp://me:{PASSWORD}@h"])
+@pytest.mark.parametrize(
+    "there", ["socks5://127.0.0.1:1080", "http://", "http://127.0.0.1:port", f"ftp://me:{PASSWORD}@h"]
+)
 def test_a_proxy_that_is_none(there: str, tmp_path: Path) -> None:
     """What headrace cannot use is told with what it can, without the password in it."""
-    ended = made(tmp_path, HTTP_PROXY=there).run("run", "a.csv", *ASK, "--base-url", f"http://{HOST}/v1", "--debug")
+    ended = cli_in(tmp_path, HTTP_PROXY=there).run("run", "a.csv", *ASK, "--base-url", f"http://{HOST}/v1", "--debug")
     assert ended.status == 2
     assert len(ended.sentences) == 1
     assert "The proxy for http: addresses is no http:// or https:// address. Write HTTP_PROXY=" in ended.sentences[0]
@@ -229,7 +233,7 @@ def test_a_certificate_of_ones_own_authority(name: str, authority: Path, tmp_pat
         shutil.copy(authority / "ca.pem", path)
         subprocess.run(["openssl", "rehash", path], check=True, capture_output=True)
     with secured(authority) as server:
-        ended = made(tmp_path, **{name: str(path)}).run("run", "a.csv", *ASK, "--base-url", server.url)
+        ended = cli_in(tmp_path, **{name: str(path)}).run("run", "a.csv", *ASK, "--base-url", server.url)
         assert ended.status == 0, ended.err
         assert len(server.asked) == len(TEXTS)
 
@@ -237,7 +241,7 @@ def test_a_certificate_of_ones_own_authority(name: str, authority: Path, tmp_pat
 def test_a_certificate_of_nobody(authority: Path, tmp_path: Path) -> None:
     """Without it one sentence says at once what to do; nothing is sent, no item is blamed, and then it goes on."""
     with secured(authority) as server:
-        cli = made(tmp_path)
+        cli = cli_in(tmp_path)
         ended = cli.run("run", "a.csv", *ASK, "--base-url", server.url)
         assert (ended.status, ended.out, ended.kind) == (3, "", "untrusted")
         assert f"The certificate of {server.url.removesuffix('/v1')} is not trusted: " in ended.error
@@ -251,7 +255,7 @@ def test_a_certificate_of_nobody(authority: Path, tmp_path: Path) -> None:
 def test_a_certificate_of_another_host(authority: Path, tmp_path: Path) -> None:
     """Then no authority helps, and the address is what to look at."""
     with secured(authority) as server:
-        cli = made(tmp_path, SSL_CERT_FILE=str(authority / "ca.pem"))
+        cli = cli_in(tmp_path, SSL_CERT_FILE=str(authority / "ca.pem"))
         ended = cli.run("run", "a.csv", *ASK, "--base-url", server.url.replace("127.0.0.1", "localhost"))
     assert (ended.status, ended.kind) == (3, "untrusted")
     assert "Check the address" in ended.error
@@ -265,7 +269,7 @@ def test_a_certificate_file_that_is_none(content: str | None, authority: Path, t
     if content is not None:
         path.write_text(content)
     with secured(authority) as server:
-        ended = made(tmp_path, SSL_CERT_FILE=str(path)).run("run", "a.csv", *ASK, "--base-url", server.url)
+        ended = cli_in(tmp_path, SSL_CERT_FILE=str(path)).run("run", "a.csv", *ASK, "--base-url", server.url)
     assert (ended.status, ended.kind) == (2, "usage")
     assert f"SSL_CERT_FILE names {path}, which cannot be used" in ended.error
 
@@ -284,7 +288,7 @@ def test_headers_reach_every_request(tmp_path: Path) -> None:
         tried.add(text)
         return 500, '{"error": {"message": "once"}}'
 
-    cli = made(tmp_path, OPENAI_API_KEY="sk-0123456789")
+    cli = cli_in(tmp_path, OPENAI_API_KEY="sk-0123456789")
     words = ("--header", f"X-Team={PASSWORD}", "--header", "User-Agent=mine", "--header", "X-Empty=")
     with endpoint(answer) as server:
         ended = cli.run("run", "a.csv", *ASK, "--base-url", server.url, *words, "--report", "r.html", "--debug")

@@ -194,11 +194,27 @@ def test_no_key_of_any_dialect(name: str, tmp_path: Path) -> None:
     cli.table("a.csv", ["one", "two"])
     with simulator("--api-key", DOOR_KEY) as provider:
         base = provider.origin + PLACES[name] if name in PLACES else provider.url
-        words = ("run", "a.csv", *ASK, "--model", f"{name}:m", "--base-url", base, "--returns", "n: int", *HEADERS, "--debug")
+        words = (
+            "run",
+            "a.csv",
+            *ASK,
+            "--model",
+            f"{name}:m",
+            "--base-url",
+            base,
+            "--returns",
+            "n: int",
+            *HEADERS,
+            "--debug",
+        )
         ended = [cli.run(*words, "--report", "r.html", "-o", "out.csv")]
         assert ended[0].status == 0, ended[0].err
         cli.environ[KEYS[name]] = f"wrong-{DOOR_KEY}"
-        ended += [cli.run(*words, "--fresh"), cli.run(*words, "--fresh", "--json"), cli.run("runs", "show", "a", "--json")]
+        ended += [
+            cli.run(*words, "--fresh"),
+            cli.run(*words, "--fresh", "--json"),
+            cli.run("runs", "show", "a", "--json"),
+        ]
     assert [each.status for each in ended] == [0, 3, 3, 0]
     assert ended[1].sentences[0].endswith(" [credentials]")
     assert leaks(tmp_path, *ended) == []
@@ -275,7 +291,7 @@ def test_no_prompt_or_answer_in_what_is_logged(kind: str, tmp_path: Path) -> Non
     raw = sqlite3.connect(tmp_path / ".headrace" / "store.db")
     try:
         tables = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        kept = "".join(str(raw.execute(f'SELECT * FROM "{table}"').fetchall()) for (table,) in tables)  # noqa: S608 - its own
+        kept = "".join(str(raw.execute(f'SELECT * FROM "{table}"').fetchall()) for (table,) in tables)
     finally:
         raw.close()
     assert ANSWERED in kept, "it is kept with the item"

@@ -526,22 +526,25 @@ def test_runs_one_after_the_other_share_the_minute() -> None:
 
 
 def test_a_mix_of_faults_costs_little() -> None:
-    """7 % of the calls hang, break, are refused or malformed: every item is done within twice the ideal, and the time
-    that one attempt may take."""
-    took = []
-    for seed in range(5):
+    """7 % of the calls hang, break, are refused or malformed. With each of 20 seeds 99 % of the items are done within
+    twice the ideal and 10 s, and the last one, which hung until then, 10 s later: the time that one attempt may take."""
+    ideal_s = 2000 * 0.5 / 100
+    for seed in range(20):
+        events: list[Event] = []
         mix = Faults(
             hang=0.007, error_500=0.02, unavailable_503=0.008, throttled_429=0.01, reset=0.01, malformed=0.01, cut=0.005
         )
 
-        async def main(simulated: Simulated) -> tuple[list[Outcome], float]:
+        async def main(simulated: Simulated, events: list[Event]) -> tuple[list[Outcome], float]:
             start_s = now()
-            return await collect(runner(simulated, Rows(texts(2000)), MemoryStore(), concurrency=100)), now() - start_s
+            made = runner(simulated, Rows(texts(2000)), MemoryStore(), concurrency=100, events=events)
+            return await collect(made), now() - start_s
 
-        outcomes, seconds = run(main(Simulated(latency=0.5, faults=mix, seed=seed)))
+        outcomes, seconds = run(main(Simulated(latency=0.5, faults=mix, seed=seed), events))
         assert ok(outcomes) == 2000
-        took.append(seconds)
-    assert sorted(took)[2] <= 2 * 2000 * 0.5 / 100 + 10
+        done = sorted(event.at_s for event in events if isinstance(event, Settled) for _ in event.outcomes)
+        assert done[int(0.99 * 2000) - 1] <= 2 * ideal_s + 10, seed
+        assert seconds <= 2 * ideal_s + 10 + 10, seed
 
 
 # Limits that are known.

@@ -13,7 +13,9 @@ from headrace.core.call import Reply, Request
 from headrace.core.errors import CallError, Rejected, Transient, Unsupported
 from headrace.core.event import AskedAgain, CallEnded, Event
 from headrace.core.item import Outcome
+from headrace.engine.tally import Tally
 from headrace.engine.warm import Warm
+from headrace.flow.retry import Retry
 from headrace.sim.loop import run
 from headrace.store.memory import Memory, MemoryStore
 from headrace.task.ask import AskTask
@@ -234,3 +236,69 @@ def test_a_means_that_is_refused_costs_a_refusal() -> None:
     outcomes, events, _ = done(says, task(), count=1)
     assert (outcomes[0].value, outcomes[0].attempts) == ({"n": 1}, 2)
     assert [event.error for event in events if isinstance(event, CallEnded)] == ["unsupported", ""]
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_a_means_that_all_are_refused_fails_nobody(attempts: int) -> None:
+    """Hundreds of calls that went at once are refused together: none of them is an attempt that failed."""
+    says = Says(Unsupported("no json_schema"), Unsupported("no json_object"), '{"n": 1}')
+    outcomes, _, _ = done(says, task(), count=300, concurrency=300, retry=Retry(attempts=attempts))
+    assert {outcome.value["n"] if outcome.ok else outcome.error for outcome in outcomes} == {1}
+    assert {outcome.attempts for outcome in outcomes} == {3}
+
+
+def test_what_was_paid_before_the_second_question_failed_is_counted() -> None:
+    """The tokens of the answer that was no value are the failed item's."""
+    outcomes, events, _ = done(Says("no", Rejected("too long now")), task(), count=1)
+    assert (outcomes[0].input_tokens, outcomes[0].output_tokens, outcomes[0].attempts) == (10, 5, 2)
+    tally = Tally()
+    for event in events:
+        tally.add(event)
+    assert tally.snapshot(9.0).paid_again == {"asked again": 1}
+
+
+def test_equal_items_wait_for_the_second_question() -> None:
+    """One of them asks, and asks again; the others are given what it gets, and no call is theirs."""
+    says = Says("no", '{"n": 2}')
+
+    async def main() -> list[Outcome]:
+        made = runner(says, Rows(["same"] * 5), MemoryStore(Memory()), task=task(), events=[])
+        return await collect(made)
+
+    outcomes = run(main())
+    assert [outcome.value for outcome in outcomes] == [{"n": 2}] * 5
+    assert sorted(outcome.attempts for outcome in outcomes) == [0, 0, 0, 0, 2]
+    assert sum(says.asked.values()) == 2
+
+
+@pytest.mark.parametrize("when_s", [0.5, 1.5])
+def test_a_run_that_is_left_between_both_questions_leaves_no_claim(when_s: float) -> None:
+    """The item stays pending, what was answered first is evidence, and the next run asks anew."""
+    memory, says = Memory(), Says("no", '{"n": 2}')
+
+    async def main() -> None:
+        made = runner(says, Rows(["t0"]), MemoryStore(memory), task=task(), events=[])
+        collecting = asyncio.ensure_future(collect(made))
+        await asyncio.sleep(when_s)
+        collecting.cancel()
+        await asyncio.gather(collecting, return_exceptions=True)
+
+    run(main())
+    assert not memory.claims
+    assert len(memory.evidence) == (when_s > 1)
+    outcomes, _, _ = done(Says('{"n": 7}'), task(), count=1, memory=memory)
+    assert [outcome.value for outcome in outcomes] == [{"n": 7}]
+
+
+def test_a_second_question_that_hangs_is_timed_out() -> None:
+    """As any call: the item fails with what both took."""
+
+    async def hangs(request: Request) -> Reply:
+        await asyncio.sleep(1.0 if len(request.messages) == 1 else 10_000.0)
+        return Reply("no", input_tokens=10, output_tokens=5)
+
+    outcomes, events, memory = done(hangs, task(), count=1, retry=Retry(attempts=2), timeout_s=30.0)  # type: ignore[arg-type]
+    assert outcomes[0].error is not None
+    assert (outcomes[0].error.kind, outcomes[0].attempts, outcomes[0].input_tokens) == ("timeout", 3, 10)
+    assert not memory.claims
+    assert sum(isinstance(event, AskedAgain) for event in events) == 1

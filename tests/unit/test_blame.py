@@ -4,11 +4,12 @@ import math
 import random
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.limits import Unit
-from headrace.flow.blame import EPISODE_S, EPISODES, PATIENCE_S, SILENCE_S, Blame
+from headrace.flow.blame import EPISODE_S, EPISODES, PATIENCE_S, SILENCE_S, Blame, Verdict
 from headrace.flow.concurrency import Mark
 
 
@@ -110,13 +111,8 @@ def test_refused_where_it_was_refused_before_is_concurrency() -> None:
     assert talk.blame.found is Unit.CONCURRENCY
 
 
-def test_never_refused_again_is_a_window_that_was_crowded() -> None:
-    """A fourth more than were let in at first: told once, with the call that was refused and those beside it."""
-    talk = Talk()
-    first = talk.send(21)
-    talk.now_s += 0.05
-    assert talk.refuse(first) is None
-    talk.trial()
+def undisturbed(talk: Talk) -> Verdict | None:
+    """What a trial comes to in which nothing is refused."""
     for _ in range(1000):
         if talk.may():
             talk.send()
@@ -125,10 +121,80 @@ def test_never_refused_again_is_a_window_that_was_crowded() -> None:
             talk.ok()
         decided = talk.blame.decided(talk.now_s)
         if decided is not None:
-            break
-    assert decided == (Unit.REQUESTS, first, 20, None)
+            return decided
+    return None
+
+
+def test_never_refused_again_is_no_limit_once_and_then_a_window_that_was_crowded() -> None:
+    """A fourth more than were let in at first: the second time it is told, once, with the call that was refused and
+    those beside it."""
+    talk = Talk()
+    first = talk.send(21)
+    talk.now_s += 0.05
+    assert talk.refuse(first) is None
+    talk.trial()
+    assert undisturbed(talk) is None
+    assert talk.blame.found is None
+    talk.ok(len(talk.open))
+    second = talk.send(21)
+    assert talk.refuse(second) is None
+    talk.trial()
+    assert undisturbed(talk) == (Unit.REQUESTS, second, 20, None)
     assert talk.blame.decided(talk.now_s) is None
     assert talk.may()
+
+
+def test_two_refused_together_and_then_none_are_a_window() -> None:
+    """Chance seldom strikes twice at once."""
+    talk = Talk()
+    first, other = talk.send(22), talk.open[0]
+    assert talk.refuse(first) is talk.refuse(other) is None
+    talk.trial()
+    decided = undisturbed(talk)
+    assert decided is not None
+    assert decided[:2] == (Unit.REQUESTS, first)
+
+
+@pytest.mark.parametrize(("refused", "settled"), [(0, True), (1, False)])
+def test_where_those_sent_after_it_are_let_in_it_was_no_limit(refused: int, settled: bool) -> None:
+    """The first of 25 calls, sent at once, is refused and the others are answered: there is nothing to wait for. With
+    one more of them refused there is."""
+    talk = Talk()
+    talk.send(25)
+    assert talk.refuse(talk.open[0]) is None
+    for _ in range(refused):
+        assert talk.refuse() is None
+    talk.ok(18)
+    talk.send()
+    assert not talk.may()
+    talk.ok()
+    assert talk.may() is settled
+    assert talk.blame.found is None
+
+
+def test_a_trial_goes_on_after_a_stray_and_ends_with_two_in_a_row() -> None:
+    """Past a window the next calls are refused too."""
+    talk = Talk().doubt(40).trial()
+    for _ in range(21):
+        talk.ok(1 if talk.may() else 2)
+        assert talk.may()
+        talk.send()
+    assert talk.refuse(talk.send()) is None
+    assert talk.may()
+    talk.send()
+    assert talk.refuse(talk.send()) is Unit.REQUESTS
+
+
+def test_a_probe_that_was_not_made_proves_nothing() -> None:
+    """Its silence is no answer: another one is sent, alone."""
+    talk = Talk().doubt(20)
+    probe = talk.probe()
+    talk.open.remove(probe)
+    talk.blame.unsent(probe.number)
+    talk.now_s += 10 * SILENCE_S
+    assert talk.may()
+    talk.send()
+    assert talk.blame.earliest(talk.now_s, 1) == talk.now_s + SILENCE_S
 
 
 def test_refusals_of_calls_sent_before_belong_to_the_doubt() -> None:

@@ -11,9 +11,10 @@ from headrace.core.call import Message, Request
 from headrace.core.digest import digest_of
 from headrace.core.errors import HeadraceError, MissingKey, UsageError
 from headrace.core.model import Model
-from headrace.endpoints import endpoint_of
+from headrace.endpoints import endpoint_of, function_endpoint
 from headrace.provider.aio import AioHttp
 from headrace.provider.directory import PROVIDERS
+from headrace.task.work import Map
 
 KEY = "sk-0123456789abcdef"
 HOSTED = [name for name, row in PROVIDERS.items() if row.needs_key and row.base_url]
@@ -113,6 +114,76 @@ def test_azure_is_asked_by_deployment(environ: dict[str, str], path: str, sent: 
         endpoint_of(Model("azure:mine"), {"AZURE_OPENAI_API_KEY": KEY})
     with pytest.raises(MissingKey, match="AZURE_OPENAI_API_KEY"):
         endpoint_of(Model("azure:mine"), {"AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com/"})
+
+
+@pytest.mark.parametrize("end", ["", "/", "/openai", "/openai/", "/openai/v1", "/openai/v1/"])
+def test_the_address_of_azure_is_taken_as_it_is_shown(end: str, sent: list[Any]) -> None:
+    """The portal shows it with the path that the dialect says anyway; all spellings are one place, with one memory."""
+    model = Model("azure:mine", base_url=f"https://res.openai.azure.com{end}", api_key=KEY)
+    ask(model, {})
+    assert sent[-1][0] == "https://res.openai.azure.com/openai/v1/chat/completions"
+    assert endpoint_of(model, {}).identity == ("azure", "https://res.openai.azure.com")
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/"])
+def test_the_address_of_anthropic_with_and_without_its_version(end: str, sent: list[Any]) -> None:
+    """Both are written; a proxy's path stays."""
+    ask(Model("anthropic:m", base_url=f"https://api.anthropic.com{end}", api_key=KEY), {})
+    assert sent[-1][0] == "https://api.anthropic.com/v1/messages"
+    ask(Model("anthropic:m"), {"ANTHROPIC_BASE_URL": f"https://proxy.example/claude{end}"})
+    assert sent[-1][0] == "https://proxy.example/claude/v1/messages"
+    with pytest.raises(MissingKey):
+        endpoint_of(Model("anthropic:m", base_url=f"https://api.anthropic.com{end}"), {})
+
+
+def test_a_server_here_may_be_named_without_its_version(sent: list[Any]) -> None:
+    """As Ollama's own address is; a path that is given stays."""
+    for url in ("http://10.0.0.7:11434", "http://10.0.0.7:11434/", "http://10.0.0.7:11434/v1"):
+        ask(Model("ollama:m"), {"OLLAMA_BASE_URL": url})
+        assert sent[-1][0] == "http://10.0.0.7:11434/v1/chat/completions"
+    ask(Model("vllm:m", base_url="http://10.0.0.7:8000/proxy/v3"), {})
+    assert sent[-1][0] == "http://10.0.0.7:8000/proxy/v3/chat/completions"
+
+
+def test_somebody_elses_responses(sent: list[Any]) -> None:
+    """They are asked in Responses, and need no key."""
+    ask(Model("openai-responses:m", base_url="http://127.0.0.1:1/v1"), {})
+    url, body, headers = sent[-1]
+    assert url == "http://127.0.0.1:1/v1/responses"
+    assert body["input"] == [{"role": "user", "content": "q"}]
+    assert "Authorization" not in headers
+
+
+def test_a_token_in_a_header_is_a_key(sent: list[Any]) -> None:
+    """Azure takes Entra's tokens as a bearer's, and Anthropic its own."""
+    bearer = {"Authorization": f"Bearer {KEY}"}
+    there = {"AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com"}
+    for spec, environ in (("azure:m", there), ("anthropic:m", {}), ("openai:m", {}), ("gemini:m", {"X": ""})):
+        ask(Model(spec, headers=bearer), environ)
+        assert sent[-1][2]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_a_key_where_none_is_needed_is_sent(sent: list[Any]) -> None:
+    """A server here that asks for one gets it."""
+    ask(Model("ollama:m", api_key=KEY), {})
+    assert sent[-1][2]["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_what_asks_nothing_needs_no_key(name: str) -> None:
+    """As --show-prompt does."""
+    environ = {"AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com"}
+    assert endpoint_of(Model(f"{name}:m"), environ, to_call=False).model == "m"
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_function_shares_the_limits_of_a_model(name: str) -> None:
+    """The account is the one that asking the model has, with its key; the function itself needs none."""
+    environ = {"AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com"}
+    assert function_endpoint(Map(str, endpoint=f"{name}:m"), environ).account.name
+    with_key = environ | dict.fromkeys(PROVIDERS[name].keys, KEY)
+    shared = function_endpoint(Map(str, endpoint=f"{name}:m"), with_key).account.name
+    assert shared == endpoint_of(Model(f"{name}:m"), with_key).account.name
 
 
 def test_names_that_are_none() -> None:

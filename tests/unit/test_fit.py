@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -18,11 +19,11 @@ from headrace.core.errors import AnswerError
 from headrace.provider.dialect import Means
 from headrace.provider.directory import PROVIDERS
 from headrace.provider.example import compiled
-from headrace.provider.fit import ANTHROPIC, ANY, GEMINI, OPENAI, Fit, fitted
+from headrace.provider.fit import ANTHROPIC, ANY, GEMINI, GROQ, OPENAI, Fit, fitted
 from headrace.task.mend import mended
 from headrace.task.schema import Returns, checked, returns_of
 
-FITS = {"any": ANY, "openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
+FITS = {"any": ANY, "openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI, "groq": GROQ}
 
 
 class Color(enum.Enum):
@@ -82,6 +83,14 @@ def words_of(schema: Any, *, named: bool = False) -> Iterator[str]:
                 yield word
             if word not in ("enum", "const") or named:
                 yield from words_of(value, named=not named and word in ("properties", "$defs"))
+
+
+def schemas_in(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Every mapping in it."""
+    if isinstance(schema, Mapping):
+        yield schema
+    for each in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
+        yield from schemas_in(each)
 
 
 @given(models(), st.integers(0, 2**32))
@@ -208,9 +217,82 @@ def test_no_text_breaks_the_mending(text: str) -> None:
         checked(returns_of("an_unlikely_name: int 7..7"), text.replace("an_unlikely_name", ""))
 
 
-def test_a_long_text_is_not_mended_for_long() -> None:
-    """What is over a million characters is left as it is."""
-    assert list(mended("{" * 1_000_001)) == []
+@pytest.mark.parametrize("piece", ["{", '{"a":', "[{", '{"', "{'", '{"a":1,', "{ ,", '{"\\', '"', "{a b 'c", "```json\n{"])
+@pytest.mark.parametrize("length", [10_000, 50_000, 1_000_000])
+def test_no_text_is_mended_for_long(piece: str, length: int) -> None:
+    """Neither brackets nor quotes without end: json-repair alone takes half a minute for 10,000 of them."""
+    before = time.process_time()
+    with pytest.raises(AnswerError):
+        checked(returns_of("an_unlikely_name: int 7..7"), (piece * length)[:length])
+    assert time.process_time() - before < 10
+
+
+def test_a_long_answer_is_mended() -> None:
+    """One of many thousand words with a comma too many."""
+    value = {"l": [{"name": f"it's {number}, \"good\"", "n": number} for number in range(800)]}
+    text = msgspec.json.format(msgspec.json.encode(value)).decode()
+    kept = Returns({}, msgspec.json.decode, strict=False)
+    assert checked(kept, f"{text[:-1]},}}") == value
+    assert checked(kept, repr(value)) == value
+
+
+def test_a_described_reference_keeps_its_description() -> None:
+    """Where nothing may stand beside a reference, what it refers to stands there; what holds itself stays one."""
+
+    class Order(pydantic.BaseModel):
+        place: Place = pydantic.Field(description="Where it goes.")
+        default: Place = pydantic.Field(description="Where it went.")
+        tree: Tree = pydantic.Field(description="What is in it.")
+
+    schema = returns_of(Order).schema
+    for fit in (OPENAI, ANTHROPIC, GEMINI, GROQ):
+        made = fitted(schema, fit)
+        assert made["properties"]["place"]["description"] == "Where it goes."
+        assert made["properties"]["default"]["description"] == "Where it went."
+        assert set(made["properties"]["place"]["properties"]) == {"street", "number"}
+        assert all(len(place) == 1 for place in schemas_in(made) if "$ref" in place)
+        jsonschema_rs.validator_for(made)
+
+
+class Chain(pydantic.BaseModel):
+    next: "Chain | None" = pydantic.Field(default=None, description="The one behind it.")
+    first: "Chain" = pydantic.Field(description="A reference with words beside it, to itself.")
+
+
+def test_what_holds_itself_with_a_description_ends() -> None:
+    """It is put in once, and then is a reference."""
+    made = fitted(returns_of(Chain).schema, OPENAI)
+    assert len(msgspec.json.encode(made)) < 4000
+    jsonschema_rs.validator_for(made)
+
+
+def test_older_schemas_name_their_definitions_otherwise() -> None:
+    """`definitions` is sent as `$defs`, with what refers to it."""
+    schema = {
+        "type": "object", "properties": {"a": {"$ref": "#/definitions/A"}}, "definitions": {"A": {"type": "string"}},
+    }  # fmt: skip
+    made = fitted(returns_of(schema).schema, OPENAI)
+    assert made["properties"]["a"] == {"$ref": "#/$defs/A"}
+    assert made["$defs"] == {"A": {"type": "string"}}
+
+
+class Shelf(pydantic.BaseModel):
+    counts: dict[str, int]
+
+
+def test_an_open_object_is_not_called_strict() -> None:
+    """A mapping of names to numbers cannot be closed: it is sent whole, and checked here."""
+    returns = returns_of(Shelf)
+    assert not returns.strict
+    request = Request(digest_of(1), model="m", messages=(Message("user", "q"),), schema=returns.schema, strict=False)
+    form = msgspec.json.decode(PROVIDERS["openai"].dialect().encode(request, Means.SCHEMA, {})[1])["response_format"]
+    assert form["json_schema"]["strict"] is False
+    sent = form["json_schema"]["schema"]
+    assert sent["properties"]["counts"]["additionalProperties"] == {"type": "integer"}
+    assert sent["additionalProperties"] is False
+    assert checked(returns, '{"counts": {"a": 1}}') == Shelf(counts={"a": 1})
+    with pytest.raises(AnswerError):
+        checked(returns, '{"counts": {"a": "x"}}')
 
 
 def test_the_error_says_what_is_wrong_with_the_answer_itself() -> None:

@@ -224,6 +224,40 @@ def test_one_refusal_among_many_is_the_calls_own() -> None:
     assert until(gate, 1.1).at_s >= 6.0
 
 
+@pytest.mark.parametrize("remaining", [1100, 0])
+def test_a_refusal_that_tells_of_room_lowers_no_pace(remaining: int) -> None:
+    """A limit of requests is told, and the refusal itself shows much of it left: it was not that. None left: it was."""
+    gate = gate_of(100)
+    told = Told(Unit.REQUESTS, limit=1200, remaining=1150, reset_s=1.0)
+    for number in range(20):
+        gate.settle(let_in(gate, number), number + 0.1, End.OK, hints=Hints(told=(told,)))
+    refusal = Hints(told=(Told(Unit.REQUESTS, limit=1200, remaining=remaining, reset_s=1.0),))
+    assert gate.settle(let_in(gate, 20.0), 20.1, End.THROTTLED, hints=refusal) is (remaining > 0)
+    assert isinstance(gate.ask(20.2), Ticket) is (remaining > 0)
+
+
+def test_a_probe_that_is_given_back_is_not_taken_for_let_in() -> None:
+    """After a refusal one call goes; where it was not made after all, its silence opens nothing: another one goes."""
+    gate = gate_of(100)
+    tickets = [let_in(gate, 0.0) for _ in range(9)]
+    gate.settle(tickets.pop(), 0.1, End.THROTTLED)
+    for ticket in tickets[2:]:
+        gate.settle(ticket, 0.2, End.FAILED)
+    gate.give_back(let_in(gate, 0.3), 0.3)
+    let_in(gate, 5.0)
+    assert until(gate, 5.1).at_s > 5.1
+
+
+def test_a_probe_of_a_rate_that_is_given_back_is_not_taken_for_let_in() -> None:
+    """The same after a refusal that names its limit: one call at a time, until one was truly sent."""
+    gate = gate_of(100)
+    gate.settle(let_in(gate, 0.0), 0.1, End.THROTTLED, hints=Hints(blamed=Unit.REQUESTS))
+    probe_s = until(gate, 0.1).at_s
+    gate.give_back(let_in(gate, probe_s), probe_s)
+    let_in(gate, probe_s + 5.0)
+    assert until(gate, probe_s + 5.1).at_s > probe_s + 5.1
+
+
 def test_dead_endpoints_are_not_asked_by_all() -> None:
     """After ten failures in a row the gate waits, and then lets one call through."""
     gate = gate_of(20)

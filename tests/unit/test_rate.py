@@ -2,12 +2,15 @@
 
 import itertools
 import math
+import random
+import statistics
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.limits import Told, Unit
+from headrace.flow.blame import Background
 from headrace.flow.rate import Mark, Rate
 
 REQUESTS = Unit.REQUESTS
@@ -450,6 +453,78 @@ def test_a_cycle_that_was_all_block_measures_nothing() -> None:
         if hint_s is None:
             learnt = rate.learnt
     assert rate.learnt == learnt
+
+
+def found(per_s: float) -> tuple[Rate, float]:
+    """A rate that was measured over a whole cycle, and the time at which its run begins."""
+    rate, now_s, mark = Rate(REQUESTS, 60.0), 0.0, None
+    for _ in range(int(20 * per_s)):
+        now_s += 1 / per_s
+        mark = rate.take(now_s, 1.0)
+    assert mark is not None
+    for _ in range(2):
+        refuse(rate, now_s, mark)
+        now_s, mark = send(rate, now_s)
+    rate.settle(now_s, mark, 1.0, 1.0, accepted=True)
+    assert rate.learnt == pytest.approx(per_s, rel=0.1)
+    return rate, now_s
+
+
+def go_on(rate: Rate, now_s: float, count: int) -> tuple[float, Mark]:
+    for _ in range(count - 1):
+        now_s, _ = send(rate, now_s)
+    return send(rate, now_s)
+
+
+def test_a_stray_at_a_low_pace_cuts_nothing_and_the_next_is_expected() -> None:
+    """A single refusal far below what was measured, with all around it let in: the estimate stands, and the next one
+    does not even hold calls back."""
+    rate, now_s = found(10.0)
+    before = rate.learnt
+    now_s, mark = go_on(rate, now_s, 60)
+    assert not rate.expects(now_s, mark)
+    assert refuse(rate, now_s, mark)
+    now_s, probe = send(rate, now_s)
+    rate.settle(now_s, probe, 1.0, 1.0, accepted=True)
+    assert rate.learnt == before
+    now_s, mark = go_on(rate, now_s, 60)
+    assert rate.expects(now_s, mark)
+
+
+@pytest.mark.parametrize("calls", [60, 5])
+def test_several_refusals_are_a_limits_after_all(calls: int) -> None:
+    """However many strays there were: what is refused several times within a few calls is past a limit. And a refusal
+    soon after the one before is no stray."""
+    rate, now_s = found(10.0)
+    now_s, mark = go_on(rate, now_s, calls)
+    refuse(rate, now_s, mark)
+    now_s, probe = send(rate, now_s)
+    rate.settle(now_s, probe, 1.0, 1.0, accepted=True)
+    expected = []
+    for more in (60, 2, 2, 2):
+        now_s, mark = go_on(rate, now_s, more)
+        expected.append(rate.expects(now_s, mark))
+    assert expected[0] is any(expected) is (calls == 60)
+    assert not all(expected)
+
+
+def test_refusals_at_any_pace_are_told_from_a_limits() -> None:
+    """Of 1 % by chance, one in three thousand calls is taken for a limit's; of 10 %, one is within fifty."""
+
+    def calls_until_certain(share: float, seed: int) -> int:
+        chance, background = random.Random(seed), Background()
+        for number in range(1, 1001):
+            background.at_low_pace()
+            if number % 100 == 0:
+                background.stray()
+        for number in range(1, 100_000):
+            background.let_in()
+            if chance.random() < share and not background.explains():
+                return number
+        return 100_000
+
+    assert statistics.mean(calls_until_certain(0.01, seed) for seed in range(50)) > 2000
+    assert statistics.mean(calls_until_certain(0.10, seed) for seed in range(50)) < 50
 
 
 def test_a_rate_is_found_and_held() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.event import (
+    AskedAgain,
     CallEnded,
     CallStarted,
     Event,
@@ -316,8 +317,9 @@ def test_what_may_be_paid_twice_is_counted_by_cause() -> None:
         CallEnded(30.0, 30.0, "timeout", paid=True),
         CallStarted(31.0, 2),
         CallEnded(31.5, 0.5, "cancelled", paid=True),
+        AskedAgain(31.6, "answer"),
     ).snapshot(32.0)
-    assert snapshot.paid_again == {"backup": 1, "timeout": 1, "cancelled": 1}
+    assert snapshot.paid_again == {"backup": 1, "timeout": 1, "cancelled": 1, "asked again": 1}
     assert snapshot.errors_by_status == {"timeout": 1}
     assert (snapshot.backups, snapshot.retries, snapshot.in_flight) == (1, 1, 0)
     assert snapshot.p99_s == pytest.approx(1.0, rel=0.02)

@@ -1,12 +1,15 @@
 """Items to requests, replies to values: pure."""
 
 import string
-from typing import Any, Literal
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, RootModel, field_validator
+from typing_extensions import TypedDict
 
 from headrace.core.call import Message, Reply, Request
 from headrace.core.errors import AnswerError, Filtered, HeadraceError, ItemError, Refusal, Truncated, UsageError
@@ -254,6 +257,84 @@ def test_a_json_schema_is_checked() -> None:
     for wrong in ({"type": "nonsense"}, {"type": "array"}, {}):
         with pytest.raises(UsageError):
             returns_of(wrong)
+
+
+class Aliased(BaseModel):
+    label: str = Field(alias="theLabel")
+
+
+class Even(BaseModel):
+    n: int
+    word: str = "w"
+
+    @field_validator("n")
+    @classmethod
+    def _even(cls, n: int) -> int:
+        if n % 2:
+            raise ValueError("it is odd")
+        return n
+
+    @field_validator("word")
+    @classmethod
+    def _word(cls, word: str) -> str:
+        if len(word) > 3:
+            raise ValueError(f"{word!r} is too long")
+        return word
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class Pet(BaseModel):
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+K = TypeVar("K")
+
+
+class Box(BaseModel, Generic[K]):
+    inside: K
+
+
+class Typed(TypedDict):
+    n: int
+
+
+@dataclass
+class Data:
+    n: int
+    when: date | None = None
+
+
+class Counts(RootModel[dict[str, int]]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "value", "wrong", "said"),
+    [
+        (Aliased, '{"theLabel": "a"}', Aliased(theLabel="a"), '{"label": "a"}', "theLabel: Field required"),
+        (Even, '{"n": 2, "word": "w"}', Even(n=2), '{"n": 3}', "n: Value error, it is odd"),
+        (Even, '{"n": 2}', Even(n=2), '{"n": 2, "word": "CANARY"}', "too long"),
+        (Pet, '{"pet": {"kind": "cat"}}', Pet(pet=Cat(kind="cat")), '{"pet": {"kind": "CANARY"}}', "'cat', 'dog'"),
+        (Box[int], '{"inside": 1}', Box[int](inside=1), '{"inside": "CANARY"}', "inside: Input should be a valid integer"),
+        (Typed, '{"n": 1}', {"n": 1}, '{"n": "CANARY"}', "n: Input should be a valid integer"),
+        (Data, '{"n": 1, "when": "2026-01-02"}', Data(1, date(2026, 1, 2)), '{"n": 1, "when": "CANARY"}', "when"),
+        (Counts, '{"a": 1}', Counts({"a": 1}), '{"CANARY": "x"}', "valid integer"),
+    ],
+)  # fmt: skip
+def test_every_kind_of_type(kind: Any, right: str, value: Any, wrong: str, said: str) -> None:
+    """Aliases, validators of one's own, unions, generics, dataclasses: a value, or what is wrong without the answer."""
+    returns = returns_of(kind)
+    assert checked(returns, right) == value
+    with pytest.raises(AnswerError, match=said) as raised:
+        checked(returns, wrong)
+    assert "CANARY" not in raised.value.message
 
 
 @pytest.mark.parametrize("kind", [int, 3, object()])

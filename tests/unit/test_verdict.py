@@ -153,6 +153,8 @@ ROWS: list[Row] = [
     ("Groq TPD", 429, {}, openai(DAILY.format("tokens", "TPD", 100_000, 99_500, 1832, "19m10s"), "rate_limit_exceeded", "tokens"), "quota-exhausted", T, 1150),
     ("Groq too large", 413, {"retry-after": "9"}, openai("Request too large for model `m` on tokens per minute (TPM): Limit 8000, Requested 10098, please reduce your message size and try again.", "rate_limit_exceeded", "tokens"), "larger-than-limit", T, 9),
     ("Groq flex", 498, {}, openai("capacity", "capacity_exceeded"), "overloaded", None, None),
+    ("Groq, not of the type", 400, {}, openai("Failed to generate JSON. Please adjust your prompt. See 'failed_generation' for more details.", "json_validate_failed", "invalid_request_error", failed_generation="x"), "transient", None, None),
+    ("Groq, no tool's arguments", 400, {}, openai("tool call validation failed", "tool_use_failed", "invalid_request_error"), "transient", None, None),
     ("Groq 422", 422, {}, openai("semantic"), "rejected", None, None),
     ("Groq 424", 424, {}, openai("dependency"), "rejected", None, None),
     # Local servers

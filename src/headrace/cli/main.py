@@ -88,7 +88,8 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 def _fetch_ahead(args: argparse.Namespace) -> None:
     """A run over HTTP needs the client, a third of what is imported: much of that is reading certificates, which goes
     on beside the rest."""
-    if (getattr(args, "model", None) or "local").partition(":")[0] in ("local", "sim") or args.show_prompt:
+    model = getattr(args, "model", None) if getattr(args, "attended", False) else None
+    if model is None or model.partition(":")[0] in ("local", "sim") or args.show_prompt:
         return
     import threading  # noqa: PLC0415 - as above
 

@@ -39,7 +39,6 @@ from typing import ClassVar
 from headrace.core.call import Reply
 from headrace.core.limits import End, Hints
 
-
 INTERNAL = "internal"
 """The kind of what nobody raised on purpose: a fault of headrace's own."""
 

@@ -122,6 +122,7 @@ class Cached:
             second = _both(first, await call(asked))
         except HeadraceError as error:
             error.attempts += first.attempts
+            error.reply = error.reply or first  # that one was paid for
             raise
         try:
             return valued(self._value, second)

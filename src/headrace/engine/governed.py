@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from headrace.core.call import Call, Reply, Request, StillRunning
-from headrace.core.errors import AttemptTimeout, CallError, HeadraceError, Verdict
+from headrace.core.errors import AttemptTimeout, CallError, HeadraceError, Unsupported, Verdict
 from headrace.core.event import CallEnded, CallStarted, Event
 from headrace.core.limits import Cost, End, Hints, Unit
 from headrace.engine.governor import Governor, Lane
@@ -205,6 +205,9 @@ class Governed:
 
     def _pause_s(self, error: HeadraceError, tries: Tries) -> float | None:
         """Seconds until the next attempt, None to give up. While the endpoint itself is down, no failure is the item's."""
+        if isinstance(error, Unsupported):  # nothing failed: the next attempt is another request
+            tries.at_fault, tries.again = False, True
+            return 0.0
         now_s = asyncio.get_running_loop().time()
         gate = self.governor.gate
         verdict, down = error.verdict, not gate.breaker.is_closed

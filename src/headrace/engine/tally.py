@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from headrace.core.event import (
+    AskedAgain,
     CallEnded,
     CallStarted,
     Event,
@@ -40,6 +41,7 @@ _ETA_AFTER_ITEMS = 5
 _LEAST_S = 1e-3
 """No rate over less time than this."""
 _OTHER = "other"
+_ASKED_AGAIN = "asked again"
 _OVERTAKEN = frozenset({"", "backup", "overtaken"})
 """What ends a call whose twin was answered first: it did not fail."""
 
@@ -83,6 +85,7 @@ class Tally:
             SourceRead: self._on_source_read,
             CallStarted: self._on_call,
             CallEnded: self._on_answer,
+            AskedAgain: self._on_asked_again,
             Gauge: self._on_gauge,
             LimitChanged: self._usage.change,
             Held: self._on_held,
@@ -144,6 +147,9 @@ class Tally:
             _count(self._paid_again, event.error, _OTHER)
             if event.error != "cancelled":  # by the user or a deadline: nothing failed
                 self._on_error(event)
+
+    def _on_asked_again(self, _event: AskedAgain) -> None:
+        _count(self._paid_again, _ASKED_AGAIN, _OTHER)
 
     def _on_gauge(self, event: Gauge) -> None:
         self._usage.gauge(event, self._ok + self._failed)

@@ -46,6 +46,12 @@ STRAY_CALLS = 20
 """A trial goes on after a refusal that comes so many calls after the one before: past a limit, the next are refused too."""
 FEW = 0.05
 """So small a share of the calls beside a refused one, refused as well: it was for no limit. Past one, most are refused."""
+CROWDED, CERTAIN = 0.05, 4.0
+"""Share of refusals past a limit, at least, and the likelihood ratio (its logarithm) from which they are one's. Where 1 %
+are refused by chance, that is three within some forty calls, which chance brings once in 3,600; of 10 % it takes 34."""
+CALLS, CALLS_MOST, STRAYS_MOST = 100.0, 1000.0, 0.02
+"""The first stray is taken for one in so many at least; calls older than the last so many count half; and so large a share
+is never more than chance."""
 
 
 class Sent(Protocol):
@@ -211,13 +217,7 @@ class Blame:
         if ticket.number <= self._settled:
             return None
         if self._doubt is not None:
-            if ticket.number > self._doubt.last:
-                if self._doubt.same(ticket):
-                    return self._settle(Unit.CONCURRENCY)
-                return None if self._doubt.strays(ticket.number) else self._settle(Unit.REQUESTS)
-            self._doubt.accepted = max(1, self._doubt.accepted - 1)
-            self._doubt.ended(ticket.number, refused=True)
-            return None
+            return self._examined(self._doubt, ticket)
         if self.found is None:
             if retry_after_s is not None and retry_after_s > TIMED_S:
                 return self._settle(Unit.REQUESTS)
@@ -231,6 +231,16 @@ class Blame:
         elif self._at_the_top(now_s, ticket):
             self.found = Unit.CONCURRENCY
         return self.found
+
+    def _examined(self, doubt: Doubt, ticket: Sent) -> Unit | None:
+        """One more refusal while in doubt."""
+        if ticket.number <= doubt.last:
+            doubt.accepted = max(1, doubt.accepted - 1)
+            doubt.ended(ticket.number, refused=True)
+            return None
+        if doubt.same(ticket):
+            return self._settle(Unit.CONCURRENCY)
+        return None if doubt.strays(ticket.number) else self._settle(Unit.REQUESTS)
 
     def decided(self, now_s: float) -> Verdict | None:
         """A verdict that time has brought, once."""
@@ -269,3 +279,42 @@ class Blame:
             return False
         self._ranks.clear()
         return True
+
+
+class Background:
+    """The share of calls that are refused at any pace, and whether there are more of late: CUSUM (Page, 1954)."""
+
+    __slots__ = ("_calls", "_excess", "_strays", "_unsure")
+
+    def __init__(self) -> None:
+        self._calls, self._strays = CALLS, 0.0
+        self._excess = 0.0
+        self._unsure = 0  # strays that belong to the excess
+
+    def let_in(self) -> None:
+        if self._excess > 0.0:
+            self._excess = max(0.0, self._excess + math.log(1.0 - CROWDED))
+            if self._excess == 0.0:
+                self._unsure = 0
+
+    def at_low_pace(self) -> None:
+        """A call was sent at a pace at which no limit refuses."""
+        self._calls += 1.0
+        if self._calls > CALLS_MOST:
+            self._calls, self._strays = 0.5 * self._calls, 0.5 * self._strays
+
+    def stray(self) -> None:
+        """One of those was refused."""
+        self._strays += 1.0
+        self._unsure += 1
+
+    def explains(self) -> bool:
+        """Whether one more refusal is to be expected; where it is not, those that led up to it were a limit's as well."""
+        if self._strays < 1.0:
+            return False
+        self._excess += math.log(CROWDED / min(STRAYS_MOST, self._strays / self._calls))
+        if self._excess < CERTAIN:
+            return True
+        self._strays = max(0.0, self._strays - self._unsure)
+        self._excess, self._unsure = 0.0, 0
+        return False

@@ -19,6 +19,7 @@ the time to return as a constant, so that no unit matters). Rules:
 
 import math
 
+from headrace.flow.blame import Background
 from headrace.flow.window import Guard, Pacer
 
 BELOW = 0.95
@@ -49,61 +50,16 @@ BEYOND = 2.0
 """An estimate that is passed so far, with no more refusals than before, is no limit's."""
 DISPROVED = 2.2
 """A window that was refused holds at most twice what it held then: fixed ones and buckets twice, sliding ones as much."""
-CROWDED, CERTAIN = 0.05, 4.0
-"""Share of refusals past a limit, at least, and the likelihood ratio (its logarithm) from which they are one's. Where 1 %
-are refused by chance, that is three within some forty calls, which chance brings once in 3,600; of 10 % it takes 34."""
-CALLS, CALLS_MOST, STRAYS_MOST = 100.0, 1000.0, 0.02
-"""The first stray is taken for one in so many at least; calls older than the last so many count half; and so large a share
-is never more than chance."""
-
-
-class Background:
-    """The share of calls that are refused at any pace, and whether there are more of late: CUSUM (Page, 1954)."""
-
-    __slots__ = ("_calls", "_excess", "_strays", "_unsure")
-
-    def __init__(self) -> None:
-        self._calls, self._strays = CALLS, 0.0
-        self._excess = 0.0
-        self._unsure = 0  # strays that belong to the excess
-
-    def let_in(self) -> None:
-        if self._excess > 0.0:
-            self._excess = max(0.0, self._excess + math.log(1.0 - CROWDED))
-            if self._excess == 0.0:
-                self._unsure = 0
-
-    def at_low_pace(self) -> None:
-        """A call was sent at a pace at which no limit refuses."""
-        self._calls += 1.0
-        if self._calls > CALLS_MOST:
-            self._calls, self._strays = 0.5 * self._calls, 0.5 * self._strays
-
-    def stray(self) -> None:
-        """One of those was refused."""
-        self._strays += 1.0
-        self._unsure += 1
-
-    def explains(self) -> bool:
-        """Whether one more refusal is to be expected; where it is not, those that led up to it were a limit's as well."""
-        if self._strays < 1.0:
-            return False
-        self._excess += math.log(CROWDED / min(STRAYS_MOST, self._strays / self._calls))
-        if self._excess < CERTAIN:
-            return True
-        self._strays = max(0.0, self._strays - self._unsure)
-        self._excess, self._unsure = 0.0, 0
-        return False
 
 
 class Learner:
     """The rate of one limit, as refusals show it."""
 
     __slots__ = (
+        "_appeal",
         "_back_s",
         "_background",
         "_below",
-        "_appeal",
         "_calm_from_s",
         "_calm_until_s",
         "_crowded",
@@ -266,13 +222,11 @@ class Learner:
         if self.estimate is None or self.blocked or generation != self.generation or not self._background.explains():
             return False
         run, self._run = self._run, 0
-        seconds, self._refused_s = now_s - self._refused_s, now_s
-        rate = self.rate(now_s)
         if run < STRAY_CALLS:
             return True
         if self._is_low(now_s):
             self._strayed(now_s)
-        elif rate >= BEYOND * self.estimate:
+        elif self.rate(now_s) >= BEYOND * self.estimate:
             if self._is_disproved:
                 self._forget()
             elif not self._appeal:

@@ -7,6 +7,7 @@ https://platform.openai.com/docs/api-reference/chat, which every OpenAI-compatib
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -31,8 +32,9 @@ from headrace.provider.fit import ANY, Fit, Fitted
 from headrace.provider.verdict import error_of
 
 _FINISH: dict[str, Finish] = {
-    "stop": "stop", "eos": "stop", "length": "length", "model_length": "length", "content_filter": "filter",
-    "tool_calls": "tool", "function_call": "tool", "error": "error", "insufficient_system_resource": "error",
+    "stop": "stop", "eos": "stop", "length": "length", "model_length": "length", "max_tokens": "length",
+    "limit": "length", "content_filter": "filter", "safety": "filter", "refusal": "refusal", "tool_calls": "tool",
+    "function_call": "tool", "error": "error", "insufficient_system_resource": "error",
 }  # fmt: skip
 
 
@@ -55,6 +57,8 @@ class _Completion(msgspec.Struct):
     model: Any = None
     usage: Any = None
     """Read leniently: an answer that was paid for is not lost over how it is counted."""
+    error: Any = None
+    """Of a gateway, beside what came until then."""
 
 
 _decoder = msgspec.json.Decoder(_Completion)
@@ -75,7 +79,7 @@ class Chat:
             self._type(body, request, means)
         if any(message.images for message in request.messages):
             body["messages"] = [_seen(message, pictures) for message in body["messages"]]
-        return self._path.replace("{model}", request.model), encoder.encode(body)
+        return self._path.replace("{model}", quote(request.model, safe="")), encoder.encode(body)
 
     def _type(self, body: dict[str, Any], request: Request, means: Means) -> None:
         """How the answer's type is told."""
@@ -96,14 +100,14 @@ class Chat:
             completion = _decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise no_answer(headers, body, "chat completion") from None
-        if not completion.choices:
+        if completion.error or not completion.choices:
             raise hidden(headers, body) or Transient("The provider answered 200 without a choice.", hint=PASSING)
         choice = completion.choices[0]
-        finish: Finish = _FINISH.get(choice.finish_reason or "stop", "stop")
+        finish: Finish = _FINISH.get((choice.finish_reason or "stop").lower(), "stop")
         message = choice.message
         if message.refusal:
             finish = "refusal"
-        if finish == "error":
+        if finish == "error" or choice.error:
             raise _broken_off(choice, headers)
         usage = completion.usage
         return Reply(

@@ -12,7 +12,7 @@ import msgspec
 from headrace.core.errors import UsageError
 from headrace.provider.chat import Chat
 from headrace.provider.dialect import Dialect, Means
-from headrace.provider.fit import ANY, OPENAI, Fit
+from headrace.provider.fit import ANY, GROQ, OPENAI, Fit
 
 Speaks = Literal["chat", "responses", "messages", "gemini"]
 _SCHEMA = (Means.SCHEMA, Means.OBJECT, Means.PROMPT)
@@ -31,6 +31,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """At its own address. A server somewhere else may want none."""
     address: str = ""
     """The environment variable that may hold another base URL."""
+    cut: tuple[str, ...] = ()
+    """What another base URL may end in although the dialect says it."""
     speaks: Speaks = "chat"
     key_header: str = "Authorization"
     fit: Fit = ANY
@@ -87,11 +89,11 @@ PROVIDERS: Mapping[str, Provider] = {
     ),
     "azure": Provider(
         title="Azure OpenAI, by the deployment's name", keys=("AZURE_OPENAI_API_KEY",), address="AZURE_OPENAI_ENDPOINT",
-        key_header="api-key", fit=OPENAI, max_tokens="max_completion_tokens", charged="admission",
+        cut=("/v1", "/openai"), key_header="api-key", fit=OPENAI, max_tokens="max_completion_tokens", charged="admission",
     ),
     "anthropic": Provider(
         title="Anthropic", base_url="https://api.anthropic.com", keys=("ANTHROPIC_API_KEY",),
-        address="ANTHROPIC_BASE_URL", speaks="messages", key_header="x-api-key",
+        address="ANTHROPIC_BASE_URL", cut=("/v1",), speaks="messages", key_header="x-api-key",
         means=(Means.SCHEMA, Means.TOOL, Means.PROMPT), cached_free=True, warms=True,
         headers={"anthropic-version": "2023-06-01"},
     ),
@@ -117,7 +119,7 @@ PROVIDERS: Mapping[str, Provider] = {
         title="Fireworks", base_url="https://api.fireworks.ai/inference/v1", keys=("FIREWORKS_API_KEY",)
     ),
     "groq": Provider(
-        title="Groq", base_url="https://api.groq.com/openai/v1", keys=("GROQ_API_KEY",), fit=OPENAI,
+        title="Groq", base_url="https://api.groq.com/openai/v1", keys=("GROQ_API_KEY",), fit=GROQ,
         max_tokens="max_completion_tokens", cached_free=True,
     ),
     "huggingface": Provider(

@@ -4,12 +4,13 @@ Nothing is lost: what a provider cannot enforce is told to the model in the desc
 checked against the whole schema here. Sources: the providers' pages on structured outputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from headrace.core.call import Request
+from headrace.provider.dialect import encoder
 
 _HOLDS_ONE = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
 _HOLDS_SOME = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -56,6 +57,8 @@ OPENAI = Fit(
     alone=True,
 )  # fmt: skip
 """https://platform.openai.com/docs/guides/structured-outputs#supported-schemas"""
+GROQ = Fit(words=(OPENAI.words or frozenset()) - {"minItems", "maxItems"}, formats=OPENAI.formats, alone=True)
+"""As OpenAI's, but it refuses a schema with bounds of a list."""
 ANTHROPIC = Fit(
     words=frozenset({"format", "const", "allOf", "minItems", "title"}),
     formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}),
@@ -66,6 +69,7 @@ ANTHROPIC = Fit(
 GEMINI = Fit(
     words=frozenset({"format", "title", "minItems", "maxItems", "minimum", "maximum", "prefixItems"}),
     formats=frozenset({"date-time", "time", "date"}),
+    alone=True,
 )
 """https://ai.google.dev/gemini-api/docs/structured-output"""
 
@@ -74,7 +78,8 @@ def fitted(schema: Mapping[str, Any], fit: Fit) -> dict[str, Any]:
     """The schema in the words that `fit` allows."""
     if fit.words is None:
         return dict(schema)
-    fitting: dict[str, Any] = _place(_rooted(schema), fit)
+    whole = _rooted(_renamed(schema))
+    fitting: dict[str, Any] = _place(_inlined(whole, whole.get("$defs") or {}, ()) if fit.alone else whole, fit)
     return fitting
 
 
@@ -93,6 +98,28 @@ class Fitted:
         return self._last[1]
 
 
+def _renamed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """With `$defs`, which older schemas call `definitions`."""
+    if "definitions" not in schema or "$defs" in schema:
+        return dict(schema)
+    text = encoder.encode({"$defs" if word == "definitions" else word: value for word, value in schema.items()})
+    renamed: dict[str, Any] = msgspec.json.decode(text.replace(b'"$ref":"#/definitions/', b'"$ref":"#/$defs/'))
+    return renamed
+
+
+def _inlined(schema: Any, defs: Mapping[str, Any], within: tuple[str, ...]) -> Any:
+    """Where a reference has words beside it, what it refers to stands there itself, with these words: as OpenAI's SDK does
+    it. What holds itself stays a reference, and its description is lost."""
+    if not isinstance(schema, Mapping):
+        return schema
+    ref = schema.get("$ref")
+    beside = {word: value for word, value in schema.items() if word not in ("$ref", *_NO_CONSTRAINT)}
+    name = ref.removeprefix("#/$defs/") if isinstance(ref, str) else ""
+    if beside and name not in within and isinstance(defs.get(name), Mapping):
+        return _inlined({**defs[name], **beside}, defs, (*within, name))
+    return {word: _inside(word, value, lambda each: _inlined(each, defs, within)) for word, value in schema.items()}
+
+
 def _rooted(schema: Mapping[str, Any]) -> dict[str, Any]:
     """With an object at its root: a model that holds itself is a reference there."""
     ref = schema.get("$ref")
@@ -105,16 +132,21 @@ def _rooted(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _place(schema: Any, fit: Fit) -> Any:
     if not isinstance(schema, Mapping):
         return schema
+
+
+    def inside(each: Any) -> Any:
+        return _place(each, fit)
+
     if "$ref" in schema and fit.alone:
         return {
             "$ref": schema["$ref"],
-            **({"$defs": _inside("$defs", schema["$defs"], fit)} if "$defs" in schema else {}),
+            **({"$defs": _inside("$defs", schema["$defs"], inside)} if "$defs" in schema else {}),
         }
     taken: dict[str, Any] = {}
     said: list[str] = []
     for word, value in _plainer(schema, fit).items():
         if word in _SHAPE or (fit.words is not None and word in fit.words and _takes(word, value, fit)):
-            taken[word] = _inside(word, value, fit)
+            taken[word] = _inside(word, value, inside)
         elif word not in _NO_CONSTRAINT:
             said.append(_sentence(word, value))
     if said:
@@ -144,13 +176,14 @@ def _takes(word: str, value: Any, fit: Fit) -> bool:
     return True
 
 
-def _inside(word: str, value: Any, fit: Fit) -> Any:
+def _inside(word: str, value: Any, visit: Callable[[Any], Any]) -> Any:
+    """The value of a word, with every schema in it visited."""
     if word in _HOLDS_ONE:
-        return _place(value, fit)
+        return visit(value)
     if word in _HOLDS_SOME and isinstance(value, list):
-        return [_place(each, fit) for each in value]
+        return [visit(each) for each in value]
     if word in _HOLDS_NAMED and isinstance(value, Mapping):
-        return {name: _place(each, fit) for name, each in value.items()}
+        return {name: visit(each) for name, each in value.items()}
     return value
 
 

@@ -5,6 +5,7 @@ https://ai.google.dev/api/generate-content
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -28,7 +29,8 @@ from headrace.provider.dialect import (
 )
 from headrace.provider.fit import GEMINI, Fitted
 
-_FILTERED = ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY")
+_FILTERED = ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
+             "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION")
 _FINISH: dict[str, Finish] = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(_FILTERED, "filter")}
 _BESIDE = frozenset({"safetySettings", "tools", "toolConfig", "cachedContent", "labels", "serviceTier"})
 """Parameters of the request itself; all others are the generation's."""
@@ -64,14 +66,14 @@ class GenerateContent:
             config["responseJsonSchema"] = self._fitted.schema(request)
         if config:
             body["generationConfig"] = config
-        return f"/models/{request.model}:generateContent", encoder.encode(body)
+        return f"/{_path(request.model)}:generateContent", encoder.encode(body)
 
     def decode(self, headers: Mapping[str, str], body: bytes) -> Reply:
         try:
             answer = _decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise no_answer(headers, body, "generated content") from None
-        if not answer.candidates:
+        if answer.error or not answer.candidates:
             raise _nothing(answer, headers, body)
         candidate = answer.candidates[0]
         reason = text_of(entry(candidate, "finishReason")) or "STOP"
@@ -89,6 +91,11 @@ class GenerateContent:
             reasoning_tokens=thoughts,
             model=answer.model if isinstance(answer.model, str) else None,
         )
+
+
+def _path(model: str) -> str:
+    """A tuned model's name, and one as the list of models has it, tell where they are."""
+    return quote(model if model.startswith(("models/", "tunedModels/")) else f"models/{model}", safe="/")
 
 
 def _seen(message: Message, pictures: Pictures) -> dict[str, Any]:

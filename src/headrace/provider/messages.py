@@ -40,6 +40,7 @@ _FINISH: dict[str, Finish] = {
 
 class _Answer(msgspec.Struct):
     content: list[Any]
+    error: Any = None
     stop_reason: str | None = None
     model: Any = None
     usage: Any = None
@@ -85,6 +86,8 @@ class Messages:
             answer = _decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise no_answer(headers, body, "message") from None
+        if answer.error:
+            raise no_answer(headers, body, "message")
         usage = answer.usage
         written, read = count(usage, "cache_creation_input_tokens"), count(usage, "cache_read_input_tokens")
         return Reply(

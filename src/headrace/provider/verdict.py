@@ -41,6 +41,8 @@ _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error", "strin
 _FILTER_CODES = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation"}
 _KEY_CODES = {"invalid_api_key", "authentication_error", "permission_error", "api_key_invalid", "permission_denied"}
 _MODEL_CODES = {"model_not_found", "model_decommissioned", "invalid_model", "deploymentnotfound"}
+_MALFORMED_CODES = {"json_validate_failed", "tool_use_failed"}
+"""Groq: the request is right, what the model wrote is not of the type, and is not given."""
 _TOO_LARGE_CODES = {"request_too_large"}
 _THROTTLE_CODES = {
     "rate_limit_exceeded", "rate_limit_error", "rate_limited", "rate_limit", "resource_exhausted", "too_many_requests",
@@ -140,6 +142,8 @@ def _permanent(answer: _Answer) -> CallError | None:
 def _passing(answer: _Answer) -> CallError:
     """What waiting may mend, and what only the status tells."""
     status = answer.status
+    if answer.says(_MALFORMED_CODES):
+        return answer.error(Transient, "A clearer prompt or a stronger model helps.")
     throttled = status == 429 or answer.says(_THROTTLE_CODES)
     if throttled and not answer.says(_OVERLOAD_CODES, _OVERLOAD_WORDS):
         return _throttled(answer)

@@ -24,7 +24,7 @@ _NEWS_S = 20.0
 """A change of a limit is told for so long."""
 _BUSY = 0.9
 """Of a core: from here on this process itself may be what bounds the run."""
-_AVERAGE_AFTER_S = 10.0
+_AVERAGE_AFTER_S = 5.0
 _BOUND_LEAST = 0.1
 """A cause is worth a word in the summary where calls waited for it in this share of the run."""
 _WAITING = {"breaker": "held by the breaker", "backoff": "held by backoff", "retries": "held by the budget of retries"}

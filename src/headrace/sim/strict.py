@@ -43,7 +43,7 @@ def refuse_words(schema: Any, words: frozenset[str], where: str) -> None:
                 400, f"Invalid schema for {where}: 'required' is required to include every key in properties.",
                 param=where,
             )  # fmt: skip
-        if words is OPENAI and "$ref" in place and len(place) > 1 and set(place) != {"$ref", "$defs"}:
+        if words in (OPENAI, GEMINI) and "$ref" in place and not set(place) <= {"$ref", "$defs"}:
             raise NotServed(400, f"Invalid schema for {where}: $ref cannot have other keywords beside it.", param=where)
 
 

@@ -124,7 +124,7 @@ class AskTask:
         correction = (
             f"{error.message} Answer again, with one JSON object that satisfies the schema, and with nothing else."
         )
-        said = (Message("assistant", reply.text[:_SHOWN_AGAIN] or "(nothing)"), Message("user", correction))
+        said = (Message("assistant", reply.text.strip()[:_SHOWN_AGAIN] or "(nothing)"), Message("user", correction))
         return msgspec.structs.replace(request, messages=(*request.messages, *said), same=0)
 
     def agreed(self, values: Sequence[Any]) -> tuple[int, float]:

@@ -123,12 +123,24 @@ def gist(error: Exception, schema: Mapping[str, Any] | None = None) -> str:
     """The gist of a validator's report, without the answer's text in it: only names that the schema has are told."""
     errors = getattr(error, "errors", None)
     if callable(errors):  # Pydantic
-        first = errors(include_url=False, include_input=False)[0]
-        return _located(first["loc"], first["msg"], schema)
+        first = errors(include_url=False)[0]
+        return _located(first["loc"], _unquoted(first), schema)
     path = getattr(error, "instance_path", ())  # of a JSON schema
     return _located(path, str(getattr(error, "message", error)).partition("\n")[0], schema)
 
 
+def _unquoted(error: Mapping[str, Any]) -> str:
+    """What Pydantic says, without what it quotes: the tag of a union, and what somebody's own validator repeats."""
+    wrong: str = error["msg"]
+    if error["type"] in _QUOTING:
+        for quoted in (error.get("input"), (error.get("ctx") or {}).get("tag")):
+            if isinstance(quoted, str) and len(quoted) >= _LEAST_QUOTE:
+                wrong = wrong.replace(quoted, "...")
+    return wrong
+
+
+_QUOTING = ("union_tag_invalid", "value_error", "assertion_error")
+_LEAST_QUOTE = 4
 _QUOTED = (
     (re.compile(r"^Invalid enum value .*?(?P<at> - at `[^`]*`)?$"), r"the value is none of those allowed\g<at>"),
     (re.compile(r"unknown field `.*?`(?P<at> - at `[^`]*`)?$"), r"a field that was not asked for\g<at>"),
