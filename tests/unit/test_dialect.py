@@ -217,6 +217,7 @@ ENDS: list[tuple[str, Any, str]] = [
     ("responses", responded(status="failed", error={"code": "invalid_prompt", "message": "Invalid prompt: your prompt was flagged"}), "filtered"),
     ("responses", responded(status="failed", error={"code": "invalid_base64_image", "message": "x"}), "rejected"),
     ("responses", responded(status="failed", error={"code": "vector_store_timeout", "message": "x"}), "transient"),
+    ("responses", responded(status="failed", error={"code": "image_content_policy_violation"}), "filtered"),
     ("responses", responded(status="failed"), "transient"),
     ("responses", responded(status="cancelled"), "transient"),
     ("responses", responded(status="queued"), "transient"),

@@ -217,7 +217,9 @@ def test_no_text_breaks_the_mending(text: str) -> None:
         checked(returns_of("an_unlikely_name: int 7..7"), text.replace("an_unlikely_name", ""))
 
 
-@pytest.mark.parametrize("piece", ["{", '{"a":', "[{", '{"', "{'", '{"a":1,', "{ ,", '{"\\', '"', "{a b 'c", "```json\n{"])
+@pytest.mark.parametrize(
+    "piece", ["{", '{"a":', "[{", '{"', "{'", '{"a":1,', "{ ,", '{"\\', '"', "{a b 'c", "```json\n{"]
+)
 @pytest.mark.parametrize("length", [10_000, 50_000, 1_000_000])
 def test_no_text_is_mended_for_long(piece: str, length: int) -> None:
     """Neither brackets nor quotes without end: json-repair alone takes half a minute for 10,000 of them."""
@@ -229,7 +231,7 @@ def test_no_text_is_mended_for_long(piece: str, length: int) -> None:
 
 def test_a_long_answer_is_mended() -> None:
     """One of many thousand words with a comma too many."""
-    value = {"l": [{"name": f"it's {number}, \"good\"", "n": number} for number in range(800)]}
+    value = {"l": [{"name": f'it\'s {number}, "good"', "n": number} for number in range(800)]}
     text = msgspec.json.format(msgspec.json.encode(value)).decode()
     kept = Returns({}, msgspec.json.decode, strict=False)
     assert checked(kept, f"{text[:-1]},}}") == value

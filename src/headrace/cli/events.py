@@ -144,6 +144,7 @@ class Ended(Line, frozen=True, kw_only=True, tag="ended"):
     rate: float
     failures: Mapping[str, int]
     call_errors: Mapping[str, int]
+    paid_again: Mapping[str, int]
     waited_s: Mapping[str, float]
     output: str | None
     rows: int | None
@@ -231,7 +232,7 @@ class Events:
                 run=last.run, name=last.name, seconds=_s(last), total=last.total, ok=last.ok, failed=last.failed,
                 cached=last.cached, pending=last.pending, calls=last.calls, retries=last.retries, backups=last.backups,
                 input_tokens=last.input_tokens, output_tokens=last.output_tokens, rate=round(last.rate, 3),
-                failures=_failed(last), call_errors=last.errors_by_status,
+                failures=_failed(last), call_errors=last.errors_by_status, paid_again=last.paid_again,
                 waited_s={cause: round(seconds, 3) for cause, seconds in last.waited_s.items()},
                 rows=self._rows, **self._facts,
             )

@@ -137,7 +137,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     call_errors: tuple[CallErrors, ...] = ()
     """Calls that failed, also those that were tried again; the most frequent first."""
     paid_again: Mapping[str, int] = {}
-    """Calls whose answer was not used though it may have been paid for, by cause: backup, timeout and other kinds."""
+    """Calls whose answer was not used though it may have been paid for, by cause: backup, asked again
+    (it was no value of the type asked for), timeout and other kinds."""
     input_tokens: int = 0
     output_tokens: int = 0
     p50_s: float | None = None

@@ -133,7 +133,6 @@ def _place(schema: Any, fit: Fit) -> Any:
     if not isinstance(schema, Mapping):
         return schema
 
-
     def inside(each: Any) -> Any:
         return _place(each, fit)
 

@@ -29,8 +29,10 @@ from headrace.provider.dialect import (
 )
 from headrace.provider.fit import GEMINI, Fitted
 
-_FILTERED = ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
-             "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION")
+_FILTERED = (
+    "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
+)  # fmt: skip
 _FINISH: dict[str, Finish] = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(_FILTERED, "filter")}
 _BESIDE = frozenset({"safetySettings", "tools", "toolConfig", "cachedContent", "labels", "serviceTier"})
 """Parameters of the request itself; all others are the generation's."""

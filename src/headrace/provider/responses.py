@@ -33,8 +33,8 @@ from headrace.provider.verdict import error_of
 
 _CUT: dict[str, Finish] = {"max_output_tokens": "length", "content_filter": "filter"}
 
-_NOT_AT_FAULT = ("", "server_error", "rate_limit_exceeded", "vector_store_timeout")
-"""Codes of an error that is not the request's; all others are of prompts and pictures (the SDK's `ResponseError`)."""
+_AT_FAULT = ("invalid_", "image_", "empty_", "unsupported_", "failed_to_download_", "data_residency_")
+"""How the codes of an error begin that the request's prompt or pictures are to blame for (the SDK's `ResponseError`)."""
 
 
 class _Response(msgspec.Struct):
@@ -128,6 +128,6 @@ def _parts(output: list[Any]) -> tuple[str, str]:
 
 def _failed(answer: _Response, headers: Mapping[str, str], body: bytes) -> CallError:
     if isinstance(answer.error, dict):
-        at_fault = text_of(answer.error.get("code")) not in _NOT_AT_FAULT
+        at_fault = text_of(answer.error.get("code")).startswith(_AT_FAULT)
         return error_of(400 if at_fault else status_of(answer.error), lower(headers), body, time.time())
     return hidden(headers, body) or Transient("The provider broke the answer off.", hint=PASSING)

@@ -38,7 +38,10 @@ QUOTA_CODES = {
     "payment_required", "billing_error", "billing_not_active", "enforced_spend_limit_reached",
 }  # fmt: skip
 _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
-_FILTER_CODES = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation"}
+_FILTER_CODES = {
+    "content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation", "bio_policy",
+    "image_content_policy_violation", "misalignment_policy_violation",
+}  # fmt: skip
 _KEY_CODES = {"invalid_api_key", "authentication_error", "permission_error", "api_key_invalid", "permission_denied"}
 _MODEL_CODES = {"model_not_found", "model_decommissioned", "invalid_model", "deploymentnotfound"}
 _MALFORMED_CODES = {"json_validate_failed", "tool_use_failed"}
