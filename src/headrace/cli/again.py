@@ -58,7 +58,7 @@ def resume(args: argparse.Namespace) -> int:
         spec["prompt"], system=spec["system"],
         returns=returns_of(spec["returns"]) if spec["typed"] else spec["returns"], temperature=spec["temperature"],
         model=Model(spec["model"], base_url=spec["base_url"], headers=args.header), max_tokens=spec["max_tokens"],
-        params=spec["params"], images=tuple(spec.get("images") or ()),
+        params=spec["params"], images=tuple(spec.get("images") or ()), samples=spec.get("samples", 1),
     )  # fmt: skip
     how: dict[str, Any] = {name: spec[name] for name in _READING if spec.get(name) is not None}
     name = info.name if spec["named"] else None
