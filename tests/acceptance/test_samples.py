@@ -25,6 +25,10 @@ def test_samples_have_a_column_for_their_agreement(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "three.parquet").column("agreement").to_pylist() == [
         float(row["agreement"]) for row in rows
     ]
+    ended = cli.run("runs", "resume", "last", "-o", "resumed.csv")
+    assert ended.status == 0, ended.err
+    assert "0 calls" in ended.err
+    assert (tmp_path / "resumed.csv").read_text("utf-8") == (tmp_path / "three.csv").read_text("utf-8")
     assert cli.run(*words, "-o", "one.csv").status == 0
     assert "agreement" not in (tmp_path / "one.csv").read_text(encoding="utf-8")
 
