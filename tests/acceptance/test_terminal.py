@@ -201,7 +201,7 @@ def test_terminals_that_want_less(environ: dict[str, str], slow: Simulator, tmp_
 def test_a_terminal_that_is_closed_ends_the_run_in_order(slow: Simulator, tmp_path: Path) -> None:
     """The window is closed: calls in flight are kept, the store is whole, the same command asks the rest alone."""
     before = slow.ledger(items=False)["paid"]
-    with screen(tmp_path, slow, "-o", "out.csv") as seen:
+    with screen(tmp_path, slow, "-o", "out.csv", rows=500) as seen:
         seen.until(bars)
         os.close(seen.terminal._master)
         seen.terminal._master = os.open(os.devnull, os.O_RDONLY)  # for who closes it again
@@ -211,7 +211,7 @@ def test_a_terminal_that_is_closed_ends_the_run_in_order(slow: Simulator, tmp_pa
     assert '"interrupted"' in shown
     resumed = cli.run("runs", "resume", "a", "-o", "out.csv", "--concurrency", "100")
     assert resumed.status == 0, resumed.err
-    assert slow.ledger(items=False)["paid"] - before == 100
+    assert slow.ledger(items=False)["paid"] - before == 500
 
 
 def test_nohup_outlives_its_terminal(slow: Simulator, tmp_path: Path) -> None:

@@ -183,17 +183,17 @@ def test_http_says_what_is_said_in_process(headers: str) -> None:
 
 def test_outages_and_changes_begin_with_the_first_call() -> None:
     """However long nobody called; DELETE /ledger begins anew."""
-    with simulator("--outage", "0.5-30=503", "--limit", "requests=1000", "--change", "0.5:requests=500") as sim:
+    with simulator("--outage", "0.5-30=503", "--limit", "requests=100000", "--change", "0.5:requests=50000") as sim:
         for _ in range(2):
             begin_s = time.monotonic()
             assert post(sim)[0] == 200
-            assert sim.ledger()["limits"][0]["limit"] == 1000
+            assert sim.ledger()["limits"][0]["limit"] == 100_000
             status = 200
             while status == 200:
                 status = post(sim)[0]
             assert status == 503
             assert time.monotonic() - begin_s >= 0.45
-            assert sim.ledger()["limits"][0]["limit"] == 500
+            assert sim.ledger()["limits"][0]["limit"] == 50_000
             sim.reset()
 
 

@@ -83,20 +83,8 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
             args.events = _events()
         if args.events is not None:
             args.events.is_quiet = args.quiet
-    _fetch_ahead(args)
     status: int = args.command(args)
     return status
-
-
-def _fetch_ahead(args: argparse.Namespace) -> None:
-    """A run over HTTP needs the client, a third of what is imported: much of that is reading certificates, which goes
-    on beside the rest."""
-    model = getattr(args, "model", None) if getattr(args, "attended", False) else None
-    if model is None or model.partition(":")[0] in ("local", "sim") or args.show_prompt:
-        return
-    import threading  # noqa: PLC0415 - as above
-
-    threading.Thread(target=importlib.import_module, args=("headrace.provider.aio",), daemon=True).start()
 
 
 def _are_wanted(argv: Sequence[str]) -> bool:
