@@ -24,8 +24,9 @@ SOURCE = Path(__file__).parents[2] / "src"
 DEADLINE_S = 90.0
 """No child lives longer: a test that waits for one that hangs fails instead of hanging too."""
 
-_ON_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+_ON_TERMINAL = (  # also where the tests themselves were started to outlive a terminal
+    "import fcntl, os, signal, sys, termios; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 
