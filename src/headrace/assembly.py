@@ -71,14 +71,24 @@ def assemble(
     emit: Callable[[Event], None],
     environ: Mapping[str, str],
     store: Store | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Assembled:
-    """Everything a run needs, checked as far as that is possible before the first call. `store` overrides the settings'."""
+    """Everything a run needs, checked as far as that is possible before the first call. `store` overrides the settings'.
+
+    Where the columns are not those that are asked about, `tell` is told what was guessed: it may be the wrong sheet.
+    """
     _check(work, settings)
     rows = open_source(items, key=settings.key, first=settings.first, name=settings.name)
     source: Source = rows
     if isinstance(work, Ask) and work.images:
         source = with_images(source, work, items)
-    endpoint, task, spec, schema = _worked(work, source, environ)
+    try:
+        endpoint, task, spec, schema = _worked(work, source, environ)
+    except UsageError:
+        if tell is not None:
+            for notice in rows.notices:
+                tell(notice)
+        raise
     info = _info(task, source, settings, {**spec, **_of_source(items, source, settings)})
     opened = store or SqliteStore(settings.store)
 

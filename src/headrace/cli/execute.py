@@ -62,7 +62,7 @@ def execute(work: Ask, items: str | Table, settings: Settings, wishes: Wishes) -
         keys = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
         onlooker.notice(f"Reading from this terminal: type or paste CSV or JSON Lines, then {keys}.")
     # outside of the loop: Ctrl-C ends the wait for a first line of standard input
-    made = assemble(work, items, settings, emit=_ignore, environ=os.environ)
+    made = assemble(work, items, settings, emit=_ignore, environ=os.environ, tell=onlooker.notice)
     for notice in made.notices:
         onlooker.notice(notice)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

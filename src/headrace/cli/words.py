@@ -1,6 +1,7 @@
 """How words on the command line become values; what is wrong with one is said in a sentence."""
 
 import argparse
+import difflib
 import importlib
 import os
 import re
@@ -25,12 +26,21 @@ class Words(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Each command tells its own unknown words: it knows what they are like."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         before, unknown, words = message.partition("unrecognized arguments: ")
         flags = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
         if flags:  # without what follows them: it may be a key
             message = before + unknown + " ".join(flags)
-        raise UsageError(f"{one_line(message)}.", hint=f"See {self.prog} --help.")
+        near = difflib.get_close_matches(flags[0], self._option_string_actions, n=1) if flags else []
+        ask = f"Did you mean {near[0]}? " if near else ""
+        raise UsageError(f"{one_line(message)}.", hint=f"{ask}See {self.prog} --help.")
 
 
 def text_of(word: str) -> str:
@@ -92,8 +102,9 @@ def _imported(module: str, name: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"--returns: there is no module {error.name!r}.",
-            hint="Name a module that Python finds from here, as module:Model, or write a shorthand such as label: a|b.",
+            f"--returns: {name!r} is no type, and there is no module {error.name!r} to take it from.",
+            hint=f"As a type, write one of {', '.join(sorted(BASES))}, or choices such as {module}: a|b; or module:Model, where Python "
+            "finds the module from here.",
         ) from None
     except AttributeError:
         raise UsageError(f"--returns: the module {module!r} has no {name!r}.", hint="Write module:Model.") from None

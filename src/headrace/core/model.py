@@ -36,7 +36,10 @@ class Model(msgspec.Struct, frozen=True):
                 "model that runs here) or sim: (simulated answers).",
             )
         if scheme not in _BUILT_IN and not name:
-            raise UsageError(f"The model {scheme}: has no name.", hint="Write for example openai:gpt-5-nano.")
+            raise UsageError(
+                f"The model {scheme}: has no name.",
+                hint="Write PROVIDER:NAME, for example openai:gpt-5-nano; only sim: stands without a name.",
+            )
         if scheme in _BUILT_IN and (self.base_url or self.headers):
             raise UsageError(
                 f"The model {scheme} has no address and takes no headers.",

@@ -96,7 +96,7 @@ def _row(row: Row, names: Sequence[str], most: int) -> str:
 
 
 def _item(row: Row, most: int) -> str:
-    """The item's key and its longest text; the other columns are behind it."""
+    """The item's key and the text it was asked about; the other columns are behind it."""
     main = main_of(row).to(most)
     key = f'<span class="key mono">{esc(excerpt(row.key, _KEY))}</span>'
     opening = f'<td class="item" data-n="{row.position}">{key}'
@@ -114,8 +114,9 @@ def _item(row: Row, most: int) -> str:
 
 
 def main_of(row: Row) -> Cut:
-    """The column that says most: the longest text."""
-    return max((cut for _, cut in row.item), key=lambda cut: len(cut.text) + cut.left_out, default=Cut(""))
+    """The column that says most: the longest text that was asked about, or of all where none was."""
+    asked = [cut for name, cut in row.item if name in row.asked and cut.text.strip()]
+    return max(asked or [cut for _, cut in row.item], key=lambda cut: len(cut.text) + cut.left_out, default=Cut(""))
 
 
 def _answer(name: str, cut: Cut | None, most: int) -> str:

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from headrace.core.errors import OutputError
+from headrace.core.errors import OutputError, UsageError
 from headrace.core.item import Outcome
 from headrace.core.ports import Counts, History, RunInfo
 from headrace.engine.snapshot import Snapshot, snapshot_of
@@ -28,6 +28,7 @@ from headrace.report.items import columns_of, items
 from headrace.report.limits import limits
 from headrace.report.opening import footer, of_session, opening, totals
 from headrace.report.survey import survey
+from headrace.task.prompt import Template
 
 
 def report(path: str | os.PathLike[str], info: RunInfo, history: History) -> None:
@@ -39,7 +40,7 @@ def report(path: str | os.PathLike[str], info: RunInfo, history: History) -> Non
 def render(info: RunInfo, counts: Counts, outcomes: Callable[[], Iterator[Outcome]]) -> str:
     """The page."""
     schema, snapshot = info.spec.get("schema"), snapshot_of(info.figures)
-    found = survey(outcomes(), schema if isinstance(schema, Mapping) else None, seed=info.id)
+    found = survey(outcomes(), schema if isinstance(schema, Mapping) else None, seed=info.id, asked=_asked(info.spec))
     sections = [
         ("asked", "What was asked", asked_list(info.source, info.spec)),
         ("answers", "Answers", answers(found, columns_of(found.fields))),
@@ -58,6 +59,15 @@ def render(info: RunInfo, counts: Counts, outcomes: Callable[[], Iterator[Outcom
         footer(info),
     ]
     return _filled(info.name or info.source or info.id, "\n".join(part for part in body if part))
+
+
+def _asked(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns that the prompt names."""
+    prompt = spec.get("prompt")
+    try:
+        return Template(prompt).fields if isinstance(prompt, str) else ()
+    except UsageError:  # a prompt of a store that was changed by hand; the page shows it as it is
+        return ()
 
 
 def _of_the_session(info: RunInfo, snapshot: Snapshot | None) -> list[tuple[str, str, str]]:

@@ -58,6 +58,8 @@ class Row(msgspec.Struct, frozen=True):
     seconds: float
     cached: bool
     columns_left_out: int = 0
+    asked: frozenset[str] = frozenset()
+    """The columns that the prompt names."""
 
     @property
     def size(self) -> int:
@@ -95,11 +97,13 @@ class Drawn(Generic[T]):
             self.kept.append(value)
 
 
-def row_of(outcome: Outcome, room: int = ROOM) -> Row:
-    """Of about `room` characters in all."""
+def row_of(outcome: Outcome, room: int = ROOM, asked: frozenset[str] = frozenset()) -> Row:
+    """Of about `room` characters in all; of many columns, those that were asked about go before others."""
     error = outcome.error
     data = outcome.item
     columns = list(data.items()) if isinstance(data, Mapping) else [("", data)]
+    if len(columns) > COLUMNS_MAX:
+        columns.sort(key=lambda column: column[0] not in asked)
     answer = list(leaves(outcome.value)) if error is None else []
     if outcome.agreement is not None and error is None:
         answer.append((AGREEMENT, outcome.agreement))
@@ -118,6 +122,7 @@ def row_of(outcome: Outcome, room: int = ROOM) -> Row:
         seconds=outcome.seconds,
         cached=outcome.cached,
         columns_left_out=max(0, len(columns) - COLUMNS_MAX),
+        asked=asked,
     )
 
 

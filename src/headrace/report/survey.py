@@ -74,16 +74,19 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """How many of the rows are the uniform sample, where they are not all."""
 
 
-def survey(outcomes: Iterable[Outcome], schema: Mapping[str, Any] | None, seed: str = "") -> Survey:
-    """Read every outcome once."""
-    gathered = _Gathered(schema, seed)
+def survey(
+    outcomes: Iterable[Outcome], schema: Mapping[str, Any] | None, seed: str = "", asked: Iterable[str] = ()
+) -> Survey:
+    """Read every outcome once. Of an item's columns, those `asked` about matter most."""
+    gathered = _Gathered(schema, seed, frozenset(asked))
     for outcome in outcomes:
         gathered.add(outcome)
     return gathered.survey()
 
 
 class _Gathered:
-    def __init__(self, schema: Mapping[str, Any] | None, seed: str) -> None:
+    def __init__(self, schema: Mapping[str, Any] | None, seed: str, asked: frozenset[str]) -> None:
+        self._asked = asked
         self._items = self._ok = self._cached = self._retried = 0
         self._usd: float | None = None
         self._fields = Fields(schema)
@@ -111,7 +114,7 @@ class _Gathered:
         if not outcome.cached and outcome.seconds > 0:
             self._add_seconds(outcome)
         if self._drawn.wants():
-            self._drawn.add(row_of(outcome))
+            self._drawn.add(row_of(outcome, asked=self._asked))
 
     def _add_seconds(self, outcome: Outcome) -> None:
         if outcome.error is None:
@@ -119,7 +122,7 @@ class _Gathered:
         slowest = self._slowest
         if len(slowest) < SLOWEST or outcome.seconds > slowest[0][0]:
             push = heapq.heappush if len(slowest) < SLOWEST else heapq.heapreplace
-            push(slowest, (outcome.seconds, -self._items, row_of(outcome)))
+            push(slowest, (outcome.seconds, -self._items, row_of(outcome, asked=self._asked)))
 
     def _add_failure(self, outcome: Outcome, error: Failure) -> None:
         name = error.kind if error.kind in self._kinds or len(self._kinds) < _KINDS_MAX else _OTHER
@@ -136,9 +139,9 @@ class _Gathered:
             reason = kind.reasons[shape] = Reason(message, error.hint[:_SENTENCE_MAX] if shape else "", examples=[])
         reason.count += 1
         if len(reason.examples) < _EXAMPLES:
-            reason.examples.append(row_of(outcome, _EXAMPLE_ROOM))
+            reason.examples.append(row_of(outcome, _EXAMPLE_ROOM, self._asked))
         if self._failed.wants():
-            self._failed.add(row_of(outcome))
+            self._failed.add(row_of(outcome, asked=self._asked))
 
     def survey(self) -> Survey:
         slowest = [row for _, _, row in sorted(self._slowest, reverse=True)]
