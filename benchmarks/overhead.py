@@ -1,5 +1,4 @@
-"""What a call costs beside the bare HTTP client and the OpenAI SDK: CPU, calls/s, wall time over the ideal, start to
-first call, memory.
+"""What a call costs beside the bare HTTP client and the OpenAI SDK: CPU, calls/s, wall time over the ideal, memory.
 
     python benchmarks/overhead.py [--calls 6000] [--rows 1000000] [--quick]
 
@@ -13,7 +12,6 @@ import asyncio
 import json
 import os
 import resource
-import socket
 import statistics
 import subprocess
 import sys
@@ -167,36 +165,6 @@ def wall(rounds: int) -> None:
             print(f"  {in_flight:4} in flight  {name:10} {statistics.median(ratios):.3f}")
 
 
-def first_call(rounds: int) -> None:
-    """From starting the process to the first byte at the provider."""
-    seconds = []
-    for _ in range(rounds):
-        with socket.create_server(("127.0.0.1", 0)) as server, tempfile.TemporaryDirectory() as folder:
-            url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-            Path(folder, "t.csv").write_text("text\nhello\n")
-            words = [
-                "run",
-                "t.csv",
-                "--ask",
-                "Sentiment of: {text}",
-                "--returns",
-                RETURNS,
-                "--model",
-                "openai:m",
-                "--base-url",
-                url,
-            ]
-            start = time.perf_counter()
-            process = subprocess.Popen([sys.executable, "-m", "headrace", *words, "--quiet"], cwd=folder)
-            connection, _ = server.accept()
-            connection.recv(1)
-            seconds.append(time.perf_counter() - start)
-            process.kill()
-            process.wait()
-            connection.close()
-    print(f"\nstart to first call, median of {rounds}: {statistics.median(seconds):.3f} s (min {min(seconds):.3f})")
-
-
 def memory(rows: list[int]) -> None:
     """Peak memory of a whole run from Python, in process; then the rerun from the store."""
     for count in rows:
@@ -251,7 +219,6 @@ def compare(args: argparse.Namespace) -> None:
     with simulate() as url:
         per_call(url, calls, rounds)
     wall(rounds)
-    first_call(2 * rounds + 1)
     print("\nmemory of a whole run, 64 in flight, a CSV through the simulated provider in process")
     memory([count for count in (20_000, 200_000, 1_000_000) if count <= rows] or [rows])
 

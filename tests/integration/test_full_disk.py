@@ -2,13 +2,12 @@
 
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import disk
 from headrace.core.errors import OutputError
 from headrace.core.item import Outcome
 from headrace.data.sink import write_outcomes
@@ -18,18 +17,8 @@ ENDINGS = ("jsonl", "json", "csv", "tsv", "xlsx", "parquet", "jsonl.gz", "csv.zs
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        pytest.skip("only root on Linux can mount a file system")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True)
-    if made.returncode != 0:
-        pytest.skip("this machine lets nobody mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
+    with disk.small_disk(tmp_path) as made:
+        yield made
 
 
 def outcomes(rows: int) -> Iterator[Outcome]:

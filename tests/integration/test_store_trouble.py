@@ -5,7 +5,6 @@ Each is one clear sentence with what to do, also where it comes in the middle of
 
 import asyncio
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import disk
 from headrace.core.call import Reply
 from headrace.core.digest import digest_of
 from headrace.core.errors import StoreError
@@ -243,19 +243,8 @@ def test_a_store_that_may_not_be_read(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB."""
-    mount = shutil.which("mount")
-    if mount is None or sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root on Linux can mount one")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    ended = subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True)
-    if ended.returncode:
-        pytest.skip("this machine does not let us mount one")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+    with disk.small_disk(tmp_path) as made:
+        yield made
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_run(small_disk: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headrace.core.call import Message, Reply, Request
 from headrace.core.digest import digest_of
 from headrace.core.errors import CallError, HeadraceError, Verdict
+from headrace.core.item import Item
 from headrace.provider.asking import reply_of
 from headrace.provider.chat import Chat
 from headrace.provider.dialect import Dialect, Means
@@ -19,6 +20,8 @@ from headrace.provider.hints import hints_of
 from headrace.provider.messages import Messages
 from headrace.provider.responses import Responses
 from headrace.provider.verdict import error_of
+from headrace.task.ask import AskTask
+from headrace.task.prompt import Template
 
 NOW = 1_795_000_000.0
 
@@ -381,3 +384,29 @@ def test_no_bytes_break_the_parsers(status: int, headers: dict[str, str], body: 
     except HeadraceError as raised:
         assert isinstance(raised, CallError)
         assert raised.retry_after_s is None or raised.retry_after_s >= 0
+
+
+def test_what_is_the_same_for_all_items_is_marked_for_the_cache() -> None:
+    """The system and the start of the prompt, where they are long enough together; never what differs."""
+
+    def body(system: str, text: str, same: int) -> Any:
+        messages = (Message("system", system), Message("user", text))
+        request = Request(digest_of(1), model="m", messages=messages, same=same)
+        return msgspec.json.decode(Messages().encode(request, Means.SCHEMA, {})[1])
+
+    mark = {"type": "ephemeral"}
+    long = body("Careful. " * 500, "Rules. " * 10 + "item", 70)
+    assert long["system"][-1]["cache_control"] == mark
+    same, own = long["messages"][0]["content"]
+    assert (same["text"], same["cache_control"]) == ("Rules. " * 10, mark)
+    assert (own["text"], "cache_control" in own) == ("item", False)
+    short = body("Careful.", "Rules. item", 7)
+    assert "cache_control" not in str(short)
+    assert (short["system"], short["messages"][0]["content"]) == ("Careful.", "Rules. item")
+
+
+def test_the_prompt_says_how_much_of_it_is_the_same() -> None:
+    """Up to the first column, so that a prefix can be told from what follows."""
+    asked = AskTask(Template("Read: {{x}} {text} and answer."), endpoint=("sim", ""), model="m")
+    request = asked.request(Item("k", 0, {"text": "hello"}))
+    assert request.messages[-1].content[: request.same] == "Read: {x} "

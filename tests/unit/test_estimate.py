@@ -233,3 +233,25 @@ def test_what_a_refusal_counts_is_believed_by_and_by() -> None:
     for nonsense in (0.0, -5.0, 1e30, float("nan")):
         estimator.correct(estimator.cost(size), nonsense)
     assert estimator.cost(size).tokens == pytest.approx(first.tokens * 1.5, rel=0.01)
+
+
+def test_a_picture_is_learnt_apart_from_text() -> None:
+    """It begins at 800 and becomes what is left of the tokens; the tokens of text stay what they were."""
+    estimator = Estimator(Charge("usage"))
+    for characters in (400, 800, 1200, 1600):
+        estimator.learn(Size(characters, 1), 10 + characters // 4, 1)
+    text = estimator.cost(Size(1000, 1)).input_tokens
+    assert estimator.cost(Size(1000, 1, images=2)).input_tokens == pytest.approx(text + 1600)
+    for _ in range(50):
+        estimator.learn(Size(1000, 1, images=2), round(text) + 2 * 258, 1)
+    assert estimator.cost(Size(1000, 1, images=1)).input_tokens == pytest.approx(text + 258, rel=0.02)
+    assert estimator.cost(Size(1000, 1)).input_tokens == text
+
+
+def test_cached_tokens_are_charged_only_where_they_count() -> None:
+    """Anthropic and Groq leave them out of their limits; others count them."""
+    reserved = Cost(100, 80, 20)
+    assert Charge("usage", cached_free=True).charged(reserved, 80, 20, 60) == Cost(40, 20, 20)
+    assert Charge("usage", cached_free=True).charged(reserved, 80, 20, 900) == Cost(20, 0, 20)
+    assert Charge("usage", cached_free=True).charged(reserved, 80, 20, None) == Cost(100, 80, 20)
+    assert Charge("usage").charged(reserved, 80, 20, 60) == Cost(100, 80, 20)

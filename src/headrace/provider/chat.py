@@ -22,11 +22,10 @@ from headrace.provider.dialect import (
     entry,
     hidden,
     inline,
-    instructed,
     lower,
+    messages_of,
     no_answer,
     status_of,
-    tells_in_prompt,
 )
 from headrace.provider.fit import ANY, Fit, Fitted
 from headrace.provider.verdict import error_of
@@ -72,10 +71,8 @@ class Chat:
         self._path = path
 
     def encode(self, request: Request, means: Means, pictures: Pictures) -> tuple[str, bytes]:
-        body: dict[str, Any] = {"model": request.model, "messages": request.messages, **request.params}
+        body: dict[str, Any] = {"model": request.model, "messages": messages_of(request, means), **request.params}
         if request.schema is not None:
-            if tells_in_prompt(means):
-                body["messages"] = instructed(request)
             self._type(body, request, means)
         if any(message.images for message in request.messages):
             body["messages"] = [_seen(message, pictures) for message in body["messages"]]

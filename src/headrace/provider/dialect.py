@@ -50,12 +50,11 @@ class Dialect(Protocol):
         ...
 
 
-def tells_in_prompt(means: Means) -> bool:
-    return means in (Means.OBJECT, Means.PROMPT)
-
-
-def instructed(request: Request) -> tuple[Message, ...]:
-    """The messages with the schema told in the first of them, so that what is the same for all items stays in front."""
+def messages_of(request: Request, means: Means) -> tuple[Message, ...]:
+    """What is said; where the prompt tells the schema, with that in the first of them, so that what is the same for all
+    items stays in front."""
+    if request.schema is None or means not in (Means.OBJECT, Means.PROMPT):
+        return request.messages
     told = (
         "Answer with one JSON object that satisfies this JSON schema, and with nothing else:\n"
         f"{encoder.encode(request.schema).decode()}"

@@ -20,10 +20,9 @@ from headrace.provider.dialect import (
     entry,
     hidden,
     inline,
-    instructed,
+    messages_of,
     no_answer,
     system_of,
-    tells_in_prompt,
     text_of,
     total,
 )
@@ -57,7 +56,7 @@ class GenerateContent:
 
     def encode(self, request: Request, means: Means, pictures: Pictures) -> tuple[str, bytes]:
         typed = request.schema is not None
-        system, messages = system_of(instructed(request) if typed and tells_in_prompt(means) else request.messages)
+        system, messages = system_of(messages_of(request, means))
         body: dict[str, Any] = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
         body["contents"] = [_seen(message, pictures) for message in messages]
         body |= {name: value for name, value in request.params.items() if name in _BESIDE}

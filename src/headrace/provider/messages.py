@@ -17,10 +17,9 @@ from headrace.provider.dialect import (
     encoder,
     entry,
     inline,
-    instructed,
+    messages_of,
     no_answer,
     system_of,
-    tells_in_prompt,
     text_of,
     total,
 )
@@ -57,7 +56,7 @@ class Messages:
 
     def encode(self, request: Request, means: Means, pictures: Pictures) -> tuple[str, bytes]:
         typed = request.schema is not None
-        system, messages = system_of(instructed(request) if typed and tells_in_prompt(means) else request.messages)
+        system, messages = system_of(messages_of(request, means))
         last = len(messages) - 1
         body: dict[str, Any] = {
             "model": request.model,

@@ -20,12 +20,11 @@ from headrace.provider.dialect import (
     entry,
     hidden,
     inline,
-    instructed,
     lower,
+    messages_of,
     no_answer,
     status_of,
     system_of,
-    tells_in_prompt,
     text_of,
 )
 from headrace.provider.fit import OPENAI, Fit, Fitted
@@ -57,7 +56,7 @@ class Responses:
 
     def encode(self, request: Request, means: Means, pictures: Pictures) -> tuple[str, bytes]:
         typed = request.schema is not None
-        system, messages = system_of(instructed(request) if typed and tells_in_prompt(means) else request.messages)
+        system, messages = system_of(messages_of(request, means))
         body: dict[str, Any] = {
             "model": request.model,
             "input": [_seen(message, pictures) for message in messages],
