@@ -69,6 +69,8 @@ class Reply(msgspec.Struct, frozen=True):
     """How long the successful attempt took."""
     reasoning_tokens: int | None = None
     """Output tokens the model thought with; a part of `output_tokens`."""
+    usd: float | None = None
+    """What this answer cost; None where that is unknown."""
     value: Any = None
     """What the task made of it; not stored with the reply."""
     hints: Hints | None = None

@@ -23,6 +23,7 @@ HeadraceError
     Untrusted           a certificate that nobody here trusts                    stop the run
     ModelNotFound       404                                                      stop the run
     QuotaExhausted      credit or quota is gone                                  stop the run
+    BudgetSpent         the user's own budget has no room for another call       stop the run
     SystemicFailure     nothing but failures, or more than the user allows       stop the run
   ItemError             this item cannot become a request                        fail the item
     RepeatedKey         an earlier item had the same key                         fail the item
@@ -30,6 +31,9 @@ HeadraceError
     Truncated           cut off at the maximum output
     Refusal             the model declined
   FunctionError         a user's function raised                                 fail the item
+    WorkerDied          the process that worked on it died                       fail the item
+  PageError             a page that could not be fetched                         fail the item, or retry
+  DocumentError         a document that could not be read                        fail the item
   Stopped               the run stops before this call began                     leave the item pending
 """
 
@@ -202,6 +206,11 @@ class QuotaExhausted(CallError):
     verdict = Verdict.STOP_RUN
 
 
+class BudgetSpent(CallError):
+    kind = "budget-spent"
+    verdict = Verdict.STOP_RUN
+
+
 class SystemicFailure(CallError):
     kind = "systemic-failure"
     verdict = Verdict.STOP_RUN
@@ -237,6 +246,21 @@ class Refusal(AnswerError):
 
 class FunctionError(HeadraceError):
     kind = "function"
+    verdict = Verdict.FAIL_ITEM
+
+
+class WorkerDied(FunctionError):
+    kind = "worker-died"
+
+
+class PageError(CallError):
+    """A page could not be fetched. It tells flow control nothing: the next page is another server's."""
+
+    kind = "page"
+
+
+class DocumentError(HeadraceError):
+    kind = "document"
     verdict = Verdict.FAIL_ITEM
 
 

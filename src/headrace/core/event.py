@@ -13,6 +13,16 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """Seconds on the run's monotonic clock."""
 
 
+class StageInfo(msgspec.Struct, frozen=True, gc=False):
+    """One stage of a pipeline, as it is named everywhere."""
+
+    name: str
+    kind: str
+    """ask, map, filter, expand, top, reduce, fetch or extract."""
+    model: str = ""
+    """PROVIDER:NAME, where it asks a model."""
+
+
 class RunStarted(Event, frozen=True):
     run: str
     name: str
@@ -21,6 +31,47 @@ class RunStarted(Event, frozen=True):
     """Items in the source as far as it can tell before it is read."""
     concurrency: int
     """Calls in flight, where their number is stated; 0 where it is searched for."""
+    stages: tuple[StageInfo, ...] = ()
+
+
+class StageStarted(Event, frozen=True):
+    """The first items reached a stage."""
+
+    stage: str
+    items: int | None
+    """How many there will be, where that is known."""
+    concurrency: int
+    """How many it works on at once, as far as is known now."""
+
+
+class StageEnded(Event, frozen=True):
+    """A stage has had all of its items."""
+
+    stage: str
+    taken: int
+    """Items that came to it."""
+    passed: int
+    """Items that it gave to the next, its own included where it makes some."""
+    failed: int
+    dropped: int
+    seconds: float
+    """Since it started."""
+
+
+class ItemsMade(Event, frozen=True):
+    """A stage made items of one, or one of many."""
+
+    stage: str
+    count: int
+
+
+class ItemsPassed(Event, frozen=True):
+    """A stage is done with these, and the next one gets them."""
+
+    stage: str
+    count: int
+    seconds: float
+    """How long the stage worked on them, all together."""
 
 
 class ItemsRead(Event, frozen=True):
@@ -37,6 +88,7 @@ class CallStarted(Event, frozen=True):
     attempt: int
     backup: bool = False
     """Whether it is a second call for a straggler."""
+    stage: str = ""
 
 
 class CallEnded(Event, frozen=True):
@@ -49,6 +101,11 @@ class CallEnded(Event, frozen=True):
     """The HTTP status of a call that failed."""
     paid: bool = False
     """Whether it may have been paid for although its answer was not used: given up, or overtaken by a backup."""
+    stage: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    usd: float | None = None
+    """What it cost; of one that may have been paid for, at most. None where that is unknown."""
 
 
 class AskedAgain(Event, frozen=True):
@@ -56,6 +113,9 @@ class AskedAgain(Event, frozen=True):
 
     error: str
     """The kind of what was wrong with it."""
+    usd: float | None = None
+    """What that answer cost."""
+    stage: str = ""
 
 
 class Gauge(Event, frozen=True):
@@ -76,6 +136,7 @@ class Gauge(Event, frozen=True):
     """Of this process since the run began."""
     memory_bytes: int
     """The most that this process has held."""
+    stage: str = ""
 
 
 class LimitChanged(Event, frozen=True):
@@ -86,6 +147,7 @@ class LimitChanged(Event, frozen=True):
     """In a window, or calls in flight; None where none is known any more."""
     window_s: float
     reason: str
+    stage: str = ""
 
 
 class Held(Event, frozen=True):
@@ -93,6 +155,7 @@ class Held(Event, frozen=True):
 
     until_s: float
     reason: str
+    stage: str = ""
 
 
 class Settled(Event, frozen=True):

@@ -1,11 +1,13 @@
 """An item that goes in, and the outcome that comes out."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 
 from headrace.core.call import Image
 from headrace.core.errors import AnswerError, HeadraceError
+from headrace.core.jsonform import json_form
 from headrace.core.outline import outline
 
 if TYPE_CHECKING:  # a default says what a bare Outcome is of, and comes with Python 3.13
@@ -29,6 +31,8 @@ class Item(msgspec.Struct, frozen=True):
     data: Any
     images: tuple[Image, ...] = ()
     """The pictures that its columns name, where they are asked about."""
+    page: Any = None
+    """What was fetched for it, for the stage that reads it; no part of its data."""
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -72,6 +76,9 @@ class Outcome(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
     """The values of all samples, where the item was asked about more than once."""
     agreement: float | None = None
     """How far they agree, from 0 to 1."""
+    dropped: str = ""
+    """Why it left the pipeline before the end although nothing failed: filtered, not among the best, made into others.
+    Such an outcome has no value and is no part of the results."""
 
     @property
     def ok(self) -> bool:
@@ -79,6 +86,15 @@ class Outcome(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return outline(self)
+
+
+def extended(item: Item, value: Any, column: str) -> Item:
+    """The item with what a stage made of it: the fields of a mapping as columns, anything else as `column`. A column
+    of that name is replaced."""
+    row = dict(item.data) if isinstance(item.data, Mapping) else {"item": item.data}
+    made = msgspec.to_builtins(value, enc_hook=json_form)
+    row |= made if isinstance(made, dict) else {column: made}
+    return msgspec.structs.replace(item, data=row)
 
 
 def failure_of(error: HeadraceError) -> Failure:

@@ -47,6 +47,10 @@ class Task(Protocol):
         """Of several samples the one that stands for all, and how far they agree, from 0 to 1."""
         ...
 
+    def onward(self, item: Item, value: Any) -> Item:
+        """The item as the next stage gets it."""
+        ...
+
 
 class Answered(msgspec.Struct, frozen=True):
     """An accepted answer; releases the claim on its digest."""
@@ -101,7 +105,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     session: int = 0
     """How often the run was started; an outcome belongs to the last session that saw its item."""
     total: int | None = None
-    """Items the source had at the end of the last complete reading."""
+    """Items the source had at the end of the last complete reading, and those that were made of them."""
     figures: bytes | None = None
     """How the last session that made calls went, an engine.snapshot.Snapshot as JSON: of a killed run up to 30 s before
     its end; None where none was written, and in lists of runs."""
@@ -116,6 +120,8 @@ class Counts(msgspec.Struct, frozen=True):
     """Of this run; what came from the store cost it no call and no token."""
     input_tokens: int = 0
     output_tokens: int = 0
+    dropped: int = 0
+    """Taken out of the pipeline although nothing failed; no part of the results."""
 
 
 Decide = Callable[[str, Mapping[str, bytes]], bytes]
@@ -199,7 +205,7 @@ class History(Protocol):
     def counts(self, run: str) -> Counts: ...
 
     def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
-        """The run's outcomes in the order of its source, in bounded memory."""
+        """The run's outcomes in the order of its source, without those that were dropped, in bounded memory."""
         ...
 
 

@@ -45,10 +45,8 @@ class SqliteHistory:
         with self._reading() as connection:
             version = check(connection, self._path)
             items, kept = connection.execute(tables.kept_counts(version), (run,)).fetchone() or (None, None)
-            found = msgspec.json.decode(kept) if kept else connection.execute(tables.COUNTS, (run,)).fetchone()
-        total, ok, calls, input_tokens, output_tokens = found
-        pending = None if items is None else max(0, items - total)
-        return Counts(ok, total - ok, pending, calls, input_tokens, output_tokens)
+            found = msgspec.json.decode(kept) if kept else connection.execute(tables.counts(version), (run,)).fetchone()
+        return tables.counts_of(found, items)
 
     def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
         position, key = -1, ""

@@ -114,18 +114,17 @@ class MemoryStore:
 
     def counts(self, run: str) -> Counts:
         outcomes = [outcome for _, outcome in self.memory.outcomes.get(run, {}).values()]
-        ok = sum(outcome.ok for outcome in outcomes)
-        total = self.memory.runs[run].total if run in self.memory.runs else None
-        return Counts(
-            ok, len(outcomes) - ok, None if total is None else max(0, total - len(outcomes)),
-            sum(outcome.attempts for outcome in outcomes),
+        row = (
+            len(outcomes), sum(outcome.ok for outcome in outcomes), sum(outcome.attempts for outcome in outcomes),
             sum(outcome.input_tokens or 0 for outcome in outcomes if not outcome.cached),
             sum(outcome.output_tokens or 0 for outcome in outcomes if not outcome.cached),
+            sum(bool(outcome.dropped) for outcome in outcomes),
         )  # fmt: skip
+        return tables.counts_of(row, self.memory.runs[run].total if run in self.memory.runs else None)
 
     def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
         known = self.memory.outcomes.get(run, {}).values()
-        outcomes = [outcome for _, outcome in known if not (failed_only and outcome.ok)]
+        outcomes = [outcome for _, outcome in known if not outcome.dropped and not (failed_only and outcome.ok)]
         yield from sorted(outcomes, key=lambda outcome: (outcome.position, outcome.key))
 
     async def close(self) -> None:

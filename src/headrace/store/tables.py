@@ -4,6 +4,7 @@ Every write takes many rows in one statement: sqlite3 gives the interpreter's lo
 it back from a busy event loop is what costs.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 from headrace.core.call import Reply
 from headrace.core.item import Failure, Outcome
 from headrace.core.jsonform import json_form
-from headrace.core.ports import RunInfo
+from headrace.core.ports import Counts, RunInfo
 
 APPLICATION_ID = 0x68726163  # "hrac"
 
@@ -49,18 +50,25 @@ ALTER TABLE evidence ADD COLUMN reasoning_tokens INTEGER;
 ALTER TABLE outcomes ADD COLUMN samples TEXT;
 ALTER TABLE outcomes ADD COLUMN agreement REAL;
 """
-STEPS = (_FIRST, _SECOND, _THIRD)
+_FOURTH = """
+ALTER TABLE outcomes ADD COLUMN dropped TEXT;
+ALTER TABLE answers ADD COLUMN usd REAL;
+ALTER TABLE evidence ADD COLUMN usd REAL;
+"""
+STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """What each version added. Steps only add, so that every version that was ever written can be read."""
 VERSION = len(STEPS)
 
-_REPLY = "text, finish, input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, seconds"
+_REPLY = "text, finish, input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, seconds, usd"
 _RUN = "id, name, source, spec, status, reason, started_at, ended_at, session, total"
 _THIRD_COLUMNS = 3
 """The version that brought figures, samples and agreement. A store of an earlier one is read without them."""
+_DROPPED = 4
+"""The version that brought outcomes that are no results."""
 PRUNED = "pruned"
 """The status of a run of which only rows are left that are still to be removed. Nobody sees it."""
 _FIRST_OUTCOME = "key, position, item, value, error, attempts, seconds, usd, cached, stage, input_tokens, output_tokens"
-_OUTCOME = f"{_FIRST_OUTCOME}, samples, agreement"
+_OUTCOME = f"{_FIRST_OUTCOME}, samples, agreement, dropped"
 
 RUNS = f"SELECT {_RUN}, NULL, owner FROM runs WHERE status != '{PRUNED}' ORDER BY started_at DESC, number DESC"
 """The last started first: as for `run_of`, without figures, which may be large; then its owner."""
@@ -78,13 +86,15 @@ UPDATE outcomes SET item = json_object(?, key), error = CASE WHEN error IS NULL 
 """What an earlier session kept is taken back."""
 FIGURES = "UPDATE runs SET figures = ? WHERE number = ?"
 FORGET_GONE = "DELETE FROM outcomes WHERE run = ? AND session < ?"
-COUNTS = """
+_COUNTS = """
 SELECT count(*) AS n, coalesce(sum(error IS NULL), 0) AS ok, coalesce(sum(attempts), 0) AS calls,
     coalesce(sum(input_tokens) FILTER (WHERE NOT cached), 0) AS input_tokens,
-    coalesce(sum(output_tokens) FILTER (WHERE NOT cached), 0) AS output_tokens FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)"""
+    coalesce(sum(output_tokens) FILTER (WHERE NOT cached), 0) AS output_tokens, {dropped} AS dropped
+    FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)"""
+_SUM_DROPPED = "coalesce(sum(dropped IS NOT NULL), 0)"
 KEEP_COUNTS = f"""
-UPDATE runs SET counts = (SELECT json_array(c.n, c.ok, c.calls, c.input_tokens, c.output_tokens) FROM ({COUNTS}) AS c)
-    WHERE id = ?"""
+UPDATE runs SET counts = (SELECT json_array(c.n, c.ok, c.calls, c.input_tokens, c.output_tokens, c.dropped)
+    FROM ({_COUNTS.format(dropped=_SUM_DROPPED)}) AS c) WHERE id = ?"""
 """Of a run that is over, so that nobody need count again."""
 RELEASE_ALL = "DELETE FROM claims WHERE owner = ?"
 LEASES = "SELECT holder, lease FROM leases WHERE endpoint = ?"
@@ -122,12 +132,29 @@ def rows_to_go(table: str, where: str) -> str:
     return f"SELECT rowid FROM {table} WHERE {where} AND rowid > ? ORDER BY rowid LIMIT ?"
 
 
+def counts(version: int) -> str:
+    """Outcomes, those without error, calls, tokens in and out, and those that were dropped, as for `counts_of`."""
+    return _COUNTS.format(dropped=_SUM_DROPPED if version >= _DROPPED else "0")
+
+
+def counts_of(row: Sequence[int], items: int | None) -> Counts:
+    """`items` is how many there were at the last complete reading."""
+    total, ok, calls, input_tokens, output_tokens, *dropped = row
+    out = dropped[0] if dropped else 0
+    return Counts(
+        ok=ok - out, failed=total - ok, dropped=out, pending=None if items is None else max(0, items - total),
+        calls=calls, input_tokens=input_tokens, output_tokens=output_tokens,
+    )  # fmt: skip
+
+
 def scan(version: int, *, failed_only: bool) -> str:
-    """A page of a run's outcomes in their order, as for `outcome_of`."""
-    columns = _OUTCOME if version >= _THIRD_COLUMNS else f"{_FIRST_OUTCOME}, NULL, NULL"
+    """A page of a run's results in their order, as for `outcome_of`."""
+    columns = _OUTCOME if version >= _DROPPED else f"{_FIRST_OUTCOME}, samples, agreement, NULL"
+    columns = columns if version >= _THIRD_COLUMNS else f"{_FIRST_OUTCOME}, NULL, NULL, NULL"
+    kept = "AND dropped IS NULL" if version >= _DROPPED else ""
     return f"""
 SELECT {columns} FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)
-    AND position >= ? AND (position > ? OR key > ?) {"AND error IS NOT NULL" if failed_only else ""}
+    AND position >= ? AND (position > ? OR key > ?) {kept} {"AND error IS NOT NULL" if failed_only else ""}
     ORDER BY position, key LIMIT ?"""
 
 
@@ -152,11 +179,11 @@ def find_answers(count: int) -> str:
 
 
 def add_answers(count: int) -> str:
-    return f"INSERT OR REPLACE INTO answers (digest, {_REPLY}, at) VALUES {_places(count, 10)}"
+    return f"INSERT OR REPLACE INTO answers (digest, {_REPLY}, at) VALUES {_places(count, 11)}"
 
 
 def add_evidence(count: int) -> str:
-    return f"INSERT INTO evidence (digest, {_REPLY}, at, reason, run) VALUES {_places(count, 12)}"
+    return f"INSERT INTO evidence (digest, {_REPLY}, at, reason, run) VALUES {_places(count, 13)}"
 
 
 def forget_answers(count: int) -> str:
@@ -185,7 +212,7 @@ def find_outcomes(count: int) -> str:
 
 _KEPT = (
     "value", "error", "attempts", "seconds", "usd", "cached", "stage", "input_tokens", "output_tokens", "samples",
-    "agreement",
+    "agreement", "dropped",
 )  # fmt: skip
 _SERVED_AGAIN = "excluded.cached AND outcomes.error IS NULL"
 
@@ -196,7 +223,7 @@ def add_outcomes(count: int) -> str:
         f"{name} = CASE WHEN {_SERVED_AGAIN} THEN outcomes.{name} ELSE excluded.{name} END" for name in _KEPT
     )
     return f"""
-INSERT INTO outcomes (run, session, {_OUTCOME}) VALUES {_places(count, 16)}
+INSERT INTO outcomes (run, session, {_OUTCOME}) VALUES {_places(count, 17)}
     ON CONFLICT (run, key) DO UPDATE SET session = excluded.session, position = excluded.position,
     item = excluded.item, {kept}"""
 
@@ -208,16 +235,16 @@ _failure = msgspec.json.Decoder(Failure)
 def reply_row(reply: Reply) -> tuple[Any, ...]:
     return (
         reply.text, reply.finish, reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens,
-        reply.model, reply.seconds,
+        reply.model, reply.seconds, reply.usd,
     )  # fmt: skip
 
 
 def reply_of(row: tuple[Any, ...]) -> Reply:
     """A stored reply cost no call now: its attempts are 0."""
-    text, finish, input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, seconds = row
+    text, finish, input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, seconds, usd = row
     return Reply(
         text, finish, input_tokens, output_tokens, cached_tokens=cached_tokens, reasoning_tokens=reasoning_tokens,
-        model=model, attempts=0, seconds=seconds,
+        model=model, attempts=0, seconds=seconds, usd=usd,
     )  # fmt: skip
 
 
@@ -229,19 +256,20 @@ def outcome_row(outcome: Outcome) -> tuple[Any, ...]:
         _json.encode(outcome.error).decode() if failed else None,
         outcome.attempts, outcome.seconds, outcome.usd, outcome.cached, outcome.stage, outcome.input_tokens,
         outcome.output_tokens, _json.encode(outcome.samples).decode() if outcome.samples else None, outcome.agreement,
+        outcome.dropped or None,
     )  # fmt: skip
 
 
 def outcome_of(row: tuple[Any, ...]) -> Outcome:
     key, position, item, value, error, attempts, seconds, usd, cached, stage, *rest = row
-    input_tokens, output_tokens, samples, agreement = rest
+    input_tokens, output_tokens, samples, agreement, dropped = rest
     return Outcome(
         key=key, position=position, item=msgspec.json.decode(item),
         value=None if value is None else msgspec.json.decode(value),
         error=None if error is None else _failure.decode(error),
         attempts=attempts, seconds=seconds, usd=usd, cached=bool(cached), stage=stage,
         input_tokens=input_tokens, output_tokens=output_tokens, agreement=agreement,
-        samples=() if samples is None else tuple(msgspec.json.decode(samples)),
+        samples=() if samples is None else tuple(msgspec.json.decode(samples)), dropped=dropped or "",
     )  # fmt: skip
 
 

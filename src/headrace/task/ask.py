@@ -9,14 +9,15 @@ import msgspec
 from headrace.core.call import Image, Message, Reply, Request
 from headrace.core.digest import Digest, digest_of
 from headrace.core.errors import AnswerError, Filtered, ItemError, Refusal, Truncated, UsageError
-from headrace.core.item import Item
+from headrace.core.item import Item, extended
 from headrace.task.agree import agreed
 from headrace.task.prompt import Template, columns_of
 from headrace.task.schema import Returns, checked
 
 REQUEST_FORM = 1
 """Version of the bytes a digest is taken over; a change makes every stored answer a stranger."""
-
+ANSWER = "answer"
+"""The column of an answer without fields."""
 
 _SHOWN_AGAIN = 20_000
 """Characters of a wrong answer that are shown to the model again."""
@@ -74,25 +75,29 @@ class AskTask:
         if not self._checked:  # before any call: a name wrong for the first item is a mistake in the template
             self._template.check(columns_of(item.data), needed=not self._images)
             self._checked = True
-        for image in item.images:
+        images = item.images if self._images else ()
+        for image in images:
             if image.wrong:
                 raise ItemError(image.wrong, hint="The other items go on without it.")
-        if self._template.is_empty(item.data) and not item.images:
+        if self._template.is_empty(item.data) and not images:
             raise ItemError("Every column that the prompt names is empty.", hint="There is nothing to ask about here.")
         text = self._template.fill(item.data)
         try:
-            identity = Digest(sha256(self._prefixes[sample] + text.encode() + _identity(item.images)).digest())
+            identity = Digest(sha256(self._prefixes[sample] + text.encode() + _identity(images)).digest())
         except UnicodeEncodeError:
             raise ItemError("The item holds text that is no Unicode.", hint="Mend the input's encoding.") from None
         return Request(
             identity,
             model=self._model,
-            messages=(*self._system, Message("user", text, item.images)),
+            messages=(*self._system, Message("user", text, images)),
             params=self._params,
             schema=self._schema,
             strict=self._returns is not None and self._returns.strict,
             same=self._template.same,
         )
+
+    def onward(self, item: Item, value: Any) -> Item:
+        return extended(item, value, ANSWER)
 
     def value(self, reply: Reply) -> Any:
         if reply.finish == "filter":

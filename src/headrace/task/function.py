@@ -14,8 +14,11 @@ import msgspec
 from headrace.core.call import Reply, Request
 from headrace.core.digest import Digest, canonical, digest_of
 from headrace.core.errors import AnswerError, FunctionError
-from headrace.core.item import Item
+from headrace.core.item import Item, extended
 from headrace.task.schema import gist
+
+RESULT = "result"
+"""The column of a result that is no mapping."""
 
 
 class FunctionTask:
@@ -42,6 +45,9 @@ class FunctionTask:
 
     def agreed(self, values: Sequence[Any]) -> tuple[int, float]:
         return len(values) - 1, 1.0
+
+    def onward(self, item: Item, value: Any) -> Item:
+        return extended(item, value, RESULT)
 
     def value(self, reply: Reply) -> Any:
         try:
