@@ -10,32 +10,29 @@ from typing import Any
 import msgspec
 
 from headrace.core.call import Reply, Request
-from headrace.core.digest import canonical, digest_of, short
+from headrace.core.digest import Digest, canonical, digest_of, short
 from headrace.core.errors import HeadraceError, UsageError
 from headrace.core.event import Event
-from headrace.core.limits import Unit
-from headrace.core.model import Model
-from headrace.core.ports import History, RunInfo, Source, Store, Task
+from headrace.core.ports import History, RunInfo, Source, Store
 from headrace.data.images import Pictured
 from headrace.data.rejoin import Rejoined
 from headrace.data.source import Items, open_source
 from headrace.data.table import Table
-from headrace.endpoints import Close, Endpoint, endpoint_of, function_endpoint
+from headrace.endpoints import Close, endpoint_of
+from headrace.engine.leg import Manner
 from headrace.engine.runner import Runner, RunSettings
-from headrace.provider.messages import LEAST_CACHED
 from headrace.settings import Settings
+from headrace.staging import Staged, asked, model_of, staged
 from headrace.store.sqlite import SqliteStore
 from headrace.task.ask import AskTask
-from headrace.task.function import FunctionTask
-from headrace.task.prompt import Template
-from headrace.task.schema import Returns, returns_of
-from headrace.task.work import Ask, Map
+from headrace.task.pipeline import Pipeline, Stage
+from headrace.task.work import Ask
 
 _UNJOINED = (
     "No prompts are kept and this input cannot be read again, so results that are written at the end have the key and "
     "the answer of each item, but none of its columns."
 )
-Work = Ask | Map | Callable[[Any], Any]
+Work = Stage | Pipeline[Any] | Callable[[Any], Any]
 
 
 class Assembled(msgspec.Struct, frozen=True):
@@ -57,7 +54,7 @@ class Assembled(msgspec.Struct, frozen=True):
         """The run as its results are written: with its items, also where the store keeps none and they can be read
         again."""
         info = self.runner.info
-        if info.spec.get("keep_prompts", True) or not self.rows.again:
+        if info.spec.get("keep_prompts", True) or not self.rows.again or info.spec["work"] == "pipeline":
             return info, history
         spec = {**info.spec, **_columns(self.source)}
         return msgspec.structs.replace(info, spec=spec), Rejoined(history, self.rows)
@@ -77,135 +74,102 @@ def assemble(
 
     Where the columns are not those that are asked about, `tell` is told what was guessed: it may be the wrong sheet.
     """
-    _check(work, settings)
+    pipeline = work if isinstance(work, Pipeline) else Pipeline(work)
+    _check(pipeline, settings)
     rows = open_source(items, key=settings.key, first=settings.first, name=settings.name)
-    source: Source = rows
-    if isinstance(work, Ask) and work.images:
-        source = with_images(source, work, items)
+    source: Source = with_images(rows, pipeline, items)
     try:
-        endpoint, task, spec, schema = _worked(work, source, environ)
+        made = staged(pipeline, source.fields, settings, environ)
     except UsageError:
         if tell is not None:
             for notice in rows.notices:
                 tell(notice)
         raise
-    info = _info(task, source, settings, {**spec, **_of_source(items, source, settings)})
+    info = _info(made.digest, source, settings, {**_spec(pipeline, made), **_of_source(items, source, settings)})
     opened = store or SqliteStore(settings.store)
 
     async def close() -> None:
-        await endpoint.close()
+        for each in made.closes:
+            await each()
         if store is None:
             await opened.close()
 
     runner = Runner(
-        task, endpoint.call, source, opened, info,
+        made.stages, source, opened, info,
         RunSettings(
-            stated=_stated(settings, endpoint), charge=endpoint.charge, timeout_s=settings.timeout_s,
-            deadline_s=settings.deadline_s, backup_share=settings.backup, max_failure_rate=settings.max_failure_rate,
-            weight=settings.weight, priority=settings.priority, retry=settings.retry, ordered=settings.ordered, fresh=settings.fresh, retry_failed=settings.retry_failed,
-            keyed=settings.key is not None, seed=settings.seed,
-            warm=endpoint.warms and isinstance(task, AskTask) and task.same >= LEAST_CACHED,
+            manner=Manner(
+                backup_share=settings.backup, weight=settings.weight, priority=settings.priority, retry=settings.retry,
+                seed=settings.seed,
+            ),
+            deadline_s=settings.deadline_s, max_failure_rate=settings.max_failure_rate, ordered=settings.ordered,
+            fresh=settings.fresh, retry_failed=settings.retry_failed, keyed=settings.key is not None,
         ),
-        account=endpoint.account, emit=emit,
+        emit=emit,
     )  # fmt: skip
+    last = made.last
+    task = last.task if last is not None else None
 
     def restore(value: Any) -> Any:
-        text = value if isinstance(work, Ask) and work.returns is None else canonical(value).decode()
+        if task is None:
+            return value
+        text = (
+            value
+            if isinstance(value, str) and isinstance(task, AskTask) and task.is_text
+            else canonical(value).decode()
+        )
         try:
             return task.value(Reply(text))
         except HeadraceError:  # a type that does not read what it writes: then the value is what was written
             return value
 
-    unjoined = () if settings.keep_prompts or rows.again else (_UNJOINED,)
-    return Assembled(runner, opened, source, rows, schema, restore, close, (*source.notices, *unjoined))
+    again = rows.again and len(pipeline) == 1
+    unjoined = () if settings.keep_prompts or again else (_UNJOINED,)
+    schema = last.schema if last is not None else None
+    return Assembled(runner, opened, source, rows, schema or None, restore, close, (*source.notices, *unjoined))
 
 
-def with_images(source: Source, work: Ask, items: Any) -> Source:
+def with_images(source: Source, pipeline: Pipeline[Any], items: Any) -> Source:
     """Its items with the pictures that they are asked with. Relative paths begin at the folder of their table."""
+    columns = tuple(dict.fromkeys(name for stage in pipeline if isinstance(stage, Ask) for name in stage.images))
+    if not columns:
+        return source
     at = items.path if isinstance(items, Table) else items
     path = Path(at) if isinstance(at, str | os.PathLike) and at != "-" else None
     folder = Path() if path is None or "://" in str(at) else path if path.is_dir() else path.parent
-    return Pictured(source, work.images, folder)
+    return Pictured(source, columns, folder)
 
 
-def _check(work: Work, settings: Settings) -> None:
+def _check(pipeline: Pipeline[Any], settings: Settings) -> None:
     """Settings that can each work, but not together."""
-    most, tpm = work.max_tokens if isinstance(work, Ask) else None, settings.limits.tpm
-    if most is not None and tpm is not None and most > tpm:
-        raise UsageError(
-            f"Answers of up to {most} tokens do not fit a limit of {tpm:g} tokens per minute.",
-            hint="Lower --max-tokens, or raise --tpm to what the provider allows.",
-        )
+    tpm = settings.limits.tpm
+    for stage in pipeline:
+        most = stage.max_tokens if isinstance(stage, Ask) else None
+        if most is not None and tpm is not None and most > tpm:
+            raise UsageError(
+                f"Answers of up to {most} tokens do not fit a limit of {tpm:g} tokens per minute.",
+                hint="Lower --max-tokens, or raise --tpm to what the provider allows.",
+            )
 
 
-def _stated(settings: Settings, endpoint: Endpoint) -> dict[Unit, float]:
-    slots = {} if endpoint.slots is None else {Unit.CONCURRENCY: float(endpoint.slots)}
-    return slots | settings.limits.stated
+def _spec(pipeline: Pipeline[Any], made: Staged) -> dict[str, Any]:
+    """What is kept of a run's work: enough to show it, and to resume it where it can be written."""
+    if len(made.made) == 1 and made.made[0].task is not None:
+        return made.made[0].spec
+    try:
+        written = pipeline.to_dict()
+    except UsageError:
+        written = None
+    stages = [
+        {"stage": each.stage.info.name, "kind": each.stage.info.kind, **each.spec} for each in made.made
+    ]  # fmt: skip
+    schema = made.last.schema if made.last is not None else None
+    return {"work": "pipeline", "stages": stages, "pipeline": written, "schema": schema or None}
 
 
 def request_of(work: Ask, item: Any, environ: Mapping[str, str]) -> Request:
     """The request that one item becomes, for showing it; nothing is sent."""
-    task, _, _ = _asked(work, endpoint_of(_model(work.model), environ, to_call=False))
+    task, _, _ = asked(work, endpoint_of(model_of(work.model), environ, to_call=False))
     return task.request(item)
-
-
-def _worked(
-    work: Work, source: Source, environ: Mapping[str, str]
-) -> tuple[Endpoint, Task, dict[str, Any], Mapping[str, Any] | None]:
-    if isinstance(work, Ask):
-        endpoint = endpoint_of(_model(work.model), environ)
-        task, template, returns = _asked(work, endpoint)
-        if source.fields is not None:
-            template.check(source.fields, needed=not work.images)
-        return endpoint, task, _ask_spec(work, returns, endpoint), returns.schema if returns else None
-    function = work if isinstance(work, Map) else Map(work)
-    if not callable(function.function):
-        raise UsageError(
-            f"{type(work).__name__} is nothing that can be run over items.", hint="Give an Ask, a Map or a function."
-        )
-    made = FunctionTask(function.function, name=function.name, version=function.version)
-    return (
-        function_endpoint(function, environ),
-        made,
-        {"work": "function", "name": made.label, "version": function.version},
-        None,
-    )
-
-
-def _asked(work: Ask, endpoint: Endpoint) -> tuple[AskTask, Template, Returns | None]:
-    template = Template(work.prompt)
-    returns = None if work.returns is None else returns_of(work.returns)
-    params = dict(work.params)
-    if work.temperature is not None:
-        params["temperature"] = work.temperature
-    if work.max_tokens is not None:
-        params[endpoint.max_tokens] = work.max_tokens
-    if work.images and not endpoint.sees:
-        raise UsageError("The local model reads text only.", hint="Name a model that sees, such as openai:NAME.")
-    task = AskTask(
-        template, endpoint=endpoint.identity, model=endpoint.model, system=work.system, returns=returns, params=params,
-        images=tuple(work.images), samples=work.samples,
-    )  # fmt: skip
-    return task, template, returns
-
-
-def _ask_spec(work: Ask, returns: Returns | None, endpoint: Endpoint) -> dict[str, Any]:
-    """With what was found in the environment, so that resuming the run asks the same endpoint."""
-    plain = work.returns is None or isinstance(work.returns, str | Mapping)
-    return {
-        "work": "ask", "prompt": work.prompt, "system": work.system,
-        "returns": work.returns if plain else _import_path(work.returns), "typed": not plain,
-        "schema": returns.schema if returns else None, "model": _model(work.model).spec,
-        "base_url": endpoint.identity[1] or None,
-        "temperature": work.temperature, "max_tokens": work.max_tokens, "params": dict(work.params),
-        "images": list(work.images), "samples": work.samples,
-    }  # fmt: skip
-
-
-def _import_path(kind: Any) -> str | None:
-    """`module:Name` where another process can import the type from there; only the type itself can check its values."""
-    module, name = getattr(kind, "__module__", "__main__"), getattr(kind, "__qualname__", "")
-    return f"{module}:{name}" if name.isidentifier() and module != "__main__" else None
 
 
 def _of_source(items: Any, source: Source, settings: Settings) -> dict[str, Any]:
@@ -235,15 +199,11 @@ def _place(table: Table) -> str | None:
     return os.path.realpath(at)
 
 
-def _info(task: Task, source: Source, settings: Settings, spec: dict[str, Any]) -> RunInfo:
+def _info(digest: Digest, source: Source, settings: Settings, spec: dict[str, Any]) -> RunInfo:
     """A run is its task, its source's name and its store."""
     identity = source.name or f"unnamed {secrets.token_hex(8)}"
-    run = short(digest_of({"task": task.digest.hex(), "source": identity}))
+    run = short(digest_of({"task": digest.hex(), "source": identity}))
     at = source.name.partition("?")[0] if "://" in source.name else source.name  # a database's options are no name
     stem = Path(re.sub(r"(?:\.(?:gz|zst))?(?:#(?:sheet|query|first)=.*)?$", "", at)).stem
     name = settings.name or f"{stem or 'run'}-{run[:6]}"
     return RunInfo(id=run, name=name, source=source.name, spec=spec)
-
-
-def _model(model: str | Model) -> Model:
-    return Model(model) if isinstance(model, str) else model

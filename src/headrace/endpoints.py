@@ -3,8 +3,13 @@
 Enters a model or a function and the environment, leaves an Endpoint: what to call, and whose limits it shares.
 """
 
+import difflib
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,11 +18,13 @@ from headrace.core.call import Call, Reply, Request
 from headrace.core.digest import canonical
 from headrace.core.errors import MissingKey, UsageError
 from headrace.core.model import Model
+from headrace.data.mapping import read_mapping
 from headrace.engine.governor import Account
 from headrace.flow.estimate import Charge
 from headrace.provider.asking import call_of
 from headrace.provider.dialect import Dialect, Means
 from headrace.provider.directory import PROVIDERS, Provider
+from headrace.task.price import FREE, Price, Priced, bundled, prices_of
 from headrace.task.work import Map
 
 _START = 20
@@ -27,8 +34,14 @@ _NEAR = frozenset({"localhost", "127.0.0.1", "::1"})
 """A server on this machine works on a few calls at once."""
 _MOST_ASYNC = 256
 _MOST_THREADS = 64
+PRICES = "HEADRACE_PRICES"
+"""The environment variable that may name a file of prices."""
 
 Close = Callable[[], Awaitable[None]]
+
+
+def _unpriced() -> Priced:
+    return Priced()
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -48,10 +61,50 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Whether it may be given pictures: a model that cannot see them says so itself."""
     warms: bool = False
     """Whether its prompt cache has nothing before a first answer began."""
+    priced: Callable[[], Priced] = _unpriced
+    """Looks its price up, once; that may take a fifth of a second."""
+
+    @property
+    def price(self) -> Price | None:
+        """What its calls cost; None where that is unknown, as of a user's function."""
+        return self.priced().price
 
 
-def endpoint_of(model: Model, environ: Mapping[str, str], *, to_call: bool = True) -> Endpoint:
-    """Raises UsageError where the model cannot be reached with what is there, MissingKey where its key is missing."""
+def endpoint_of(
+    model: Model,
+    environ: Mapping[str, str],
+    *,
+    to_call: bool = True,
+    prices: Path | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Endpoint:
+    """`prices` is a file of the user's, `params` is sent with every request and may change the price. Raises UsageError
+    where the model cannot be reached with what is there, MissingKey where its key is missing."""
+    endpoint = _endpoint_of(model, environ, to_call=to_call)
+    told = Path(environ[PRICES]) if prices is None and environ.get(PRICES) else prices
+    return msgspec.structs.replace(endpoint, priced=_pricing(model, endpoint, told, params or {}))
+
+
+def _pricing(model: Model, endpoint: Endpoint, prices: Path | None, params: Mapping[str, Any]) -> Callable[[], Priced]:
+    """The user's own price, else that of the address. A simulated model costs nothing that anybody would pay; what runs
+    on this machine is paid for otherwise."""
+    own = prices_of(read_mapping(prices), str(prices)).find(model.spec) if prices is not None else None
+    base_url = endpoint.identity[1]
+
+    @cache
+    def priced() -> Priced:
+        if own is not None:
+            return Priced(own)
+        if model.scheme == "local":
+            return Priced(FREE)
+        if not base_url or urlsplit(base_url).hostname in _NEAR:
+            return Priced()
+        return bundled(model.name, base_url, datetime.now(UTC), params=params)
+
+    return priced
+
+
+def _endpoint_of(model: Model, environ: Mapping[str, str], *, to_call: bool) -> Endpoint:
     if model.scheme == "local":
         return _local(model, to_call=to_call)
     if model.scheme == "sim":
@@ -60,10 +113,15 @@ def endpoint_of(model: Model, environ: Mapping[str, str], *, to_call: bool = Tru
     if provider is None:
         raise UsageError(
             f"Unknown model {model.spec!r}: there is no provider {model.scheme!r}.",
-            hint=f"Write PROVIDER:NAME with one of {', '.join(PROVIDERS)}; local (the small model that runs here); or "
+            hint=f"{_meant(model)}Write PROVIDER:NAME with one of {', '.join(PROVIDERS)}; local (the small model that runs here); or "
             "sim: (simulated answers). openai:NAME with --base-url is any server that speaks OpenAI's chat API.",
         )
     return _hosted(model, provider, environ, to_call=to_call)
+
+
+def _meant(model: Model) -> str:
+    near = difflib.get_close_matches(model.scheme, [*PROVIDERS, "local", "sim"], n=1)
+    return f"Did you mean {near[0]}:{model.name}? " if near else ""
 
 
 def function_endpoint(work: Map, environ: Mapping[str, str]) -> Endpoint:

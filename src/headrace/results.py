@@ -12,7 +12,7 @@ import msgspec
 from headrace.core.errors import MissingExtra
 from headrace.core.item import Outcome, T_co
 from headrace.core.ports import History, RunInfo
-from headrace.data.columns import OWN, columns_of
+from headrace.data.columns import OWN, USD, columns_of
 from headrace.data.sink import arrow_table, jsonl_line, write_outcomes
 from headrace.settings import DEFAULT_STORE
 from headrace.store.history import SqliteHistory
@@ -47,6 +47,8 @@ class Run(Generic[T_co]):
         """Calls that its outcomes took, over all sessions."""
         self.input_tokens: int = counts.input_tokens
         self.output_tokens: int = counts.output_tokens
+        self.usd: float | None = counts.usd
+        """What its outcomes cost, over all sessions, as far as that is known; None where it is of none."""
         self._info = info
         self._history = history
         self._restore = restore
@@ -112,7 +114,7 @@ class Run(Generic[T_co]):
         names = list(dict.fromkeys(name for row in rows for name in row))
         fields = list(self._info.spec.get("fields") or ())
         first = [self._info.spec.get("key") or (fields or names or ["item"])[0]]
-        answers = [name for name in names if name not in fields and name not in OWN]
+        answers = [name for name in names if name not in fields and name not in (*OWN, USD)]
         error = ["error"] if any(row.get("error") for row in rows) else []
         wanted = dict.fromkeys([*first, *answers, *error, *fields])
         return [name for name in wanted if name in names]

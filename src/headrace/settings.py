@@ -96,6 +96,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """This run's part of what it shares with others at the same endpoint."""
     priority: Priority = "normal"
     store: Path = DEFAULT_STORE
+    prices: Path | None = None
+    """A file of prices, which go before those that headrace knows; left out, the one that HEADRACE_PRICES names."""
     ordered: bool = False
     keep_prompts: bool = True
     """Off: of prompts and items nothing is written into the store, only keys, digests and answers."""

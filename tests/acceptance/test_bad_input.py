@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -96,6 +97,7 @@ WORDS = [
     wrong("no key column", ("--key", "idd"), "no key column 'idd'", "Did you mean 'id'?"),
     wrong("unknown type", ("--returns", "label: maybe"), "--returns", "'maybe'", "Write for example"),
     wrong("no type", ("--returns", "label:"), "--returns", "'label'", "Write for example"),
+    wrong("choice twice", ("--returns", "label: good|bad|good"), "the choice 'good' of the field 'label' stands there twice"),
     wrong("field twice", ("--returns", "a: int, a: str"), "--returns", "'a' stands there twice"),
     wrong("bounds the wrong way", ("--returns", "a: int 5..1"), "--returns", "wrong way round"),
     wrong("no module", ("--returns", "nowhere:Model"), "--returns", "no module 'nowhere'"),
@@ -109,7 +111,7 @@ WORDS = [
     wrong("schema of text", ("--returns", "s.json"), "must describe an object", files={"s.json": '{"type": "string"}'}),
     wrong("invalid schema", ("--returns", "s.json"), "no valid JSON schema", files={"s.json": '{"type": "obj"}'}),
     wrong("unknown model", ("--model", "gpt-5"), "Unknown model 'gpt-5'", "openai:gpt-5"),
-    wrong("unknown scheme", ("--model", "gemnii:pro"), "gemnii", "gemini"),
+    wrong("unknown scheme", ("--model", "gemnii:pro"), "'gemnii'", "Did you mean gemini:pro?"),
     wrong("no name", ("--model", "openai:"), "has no name", "openai:gpt-5-nano"),
     *[
         wrong(f"no address {url}", ("--model", "openai:m", "--base-url", url), url, "no http:// or https:// address", "http://127.0.0.1:8000/v1")
@@ -118,14 +120,15 @@ WORDS = [
     wrong("unknown sim", ("--model", "sim:speed=3"), "speed"),
     wrong("latency of sim", ("--model", "sim:latency=soon"), "'soon' is no latency"),
     wrong("output that is the input", ("-o", "../in/calls.csv", "--first", "1"), "is the input itself", "another file", files={"../in/x": ""}),
-    wrong("report that is the input", ("--report", "calls.csv"), "calls.csv is the input itself", "another file"),
+    wrong("report that is no page", ("--report", "r.pdf"), "The report r.pdf ends in .pdf", "Name it r.html", "prints it as PDF"),
+    wrong("report without ending", ("--report", "there/r"), "The report there/r has no ending", "Name it there/r.html"),
+    wrong("report that is the input", ("--report", "calls.csv"), "calls.csv ends in .csv", "Name it calls.html"),
     wrong("output nowhere", ("-o", "nowhere/a.csv"), "folder of nowhere/a.csv does not exist", "Create it"),
     wrong("output of unknown ending", ("-o", "a.doc"), "a.doc ends in .doc", ".jsonl"),
     wrong("output without ending", ("-o", "answers"), "answers has no ending", ".jsonl"),
     wrong("output that is a folder", ("-o", "there.csv"), "there.csv is a folder", files={"there.csv/x": ""}),
     wrong("report nowhere", ("--report", "nowhere/r.html"), "nowhere/r.html"),
-    wrong("report that is a folder", ("--report", "there"), "there", files={"there/x": ""}),
-    wrong("output and report are one", ("-o", "a.csv", "--report", "./a.csv"), "same file", "name of its own"),
+    wrong("report that is a folder", ("--report", "there.html"), "there.html", "a directory", files={"there.html/x": ""}),
     wrong("concurrency 0", ("--concurrency", "0"), "concurrency of 0", "from 1"),
     wrong("concurrency below 0", ("--concurrency", "-3"), "concurrency of -3", "from 1"),
     wrong("too much concurrency", ("--concurrency", "1000000"), "concurrency of 1000000", "10000"),
@@ -243,13 +246,17 @@ def test_debug_shows_the_traceback(words: tuple[str, ...], tmp_path: Path) -> No
     ("words", "says"),
     [
         ((), "required: COMMAND"),
-        (("plan", "a.csv"), "'plan'"),
+        (("rum", "a.csv"), "There is no command 'rum'. Did you mean run? There are: run, "),
+        (("fly", "a.csv"), "There is no command 'fly'. There are: run, "),
         (("tweets",), "'tweets'"),
         (("run",), "required: INPUT, --ask, --model"),
         (("runs",), "required: VERB"),
-        (("runs", "plan", "x"), "'plan'"),
+        (("runs", "exprot", "x"), "There is no verb 'exprot'. Did you mean export? There are: list, "),
         (("runs", "list"), "no store at .headrace/store.db"),
-        (("local", "fly"), "'fly'"),
+        (("local", "fly"), "There is no verb 'fly'. There are: pull, serve."),
+        (("local", "sreve"), "Did you mean serve?"),
+        (("simulate", "--headers", "opnai"), "Did you mean openai?"),
+        (("simulate", "--limit", "request=5"), "Did you mean requests?"),
         (("simulate", "--port", "70000"), "no port 70000"),
         (("runs", "list", "--store", "elsewhere.db"), "no store at elsewhere.db"),
     ],
@@ -379,6 +386,8 @@ def test_a_request_that_is_always_refused(tmp_path: Path) -> None:
     assert ended.status == 1
     assert ended.err.count("Unknown parameter: 'sead'.") == 1
     assert "20 failed, rejected: The provider answered 400" in ended.err
+    assert re.search(r"^  rows \d+, \d+, \d+ and 17 more$", ended.err, re.MULTILINE), ended.err
+    assert "(rows 1, 2, 3 and 17 more)" in cli.run("runs", "show", "last").out
     assert "Traceback" not in ended.err
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

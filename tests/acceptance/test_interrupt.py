@@ -1,6 +1,7 @@
 """G10: Ctrl-C, SIGTERM and two of them. What is in flight is drained or dropped, the store is whole, a rerun continues."""
 
 import json
+import shlex
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -78,6 +79,16 @@ def interrupted(ended: Ended) -> Ended:
     return ended
 
 
+def assert_exports(cli: Cli, ended: Ended, rows: int) -> None:
+    """The command that is told writes what there is."""
+    told = next(line for line in ended.err.splitlines() if "out.jsonl was not written" in line)
+    words = shlex.split(told.partition("What there is by now: headrace ")[2])
+    assert cli.run(*words).status == 0
+    written = cli.folder / "out.jsonl"
+    assert len(written.read_text().splitlines()) == rows
+    written.unlink()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("to", [(), ("--ordered",), ("-o", "out.jsonl")], ids=["stdout", "ordered", "file"])
 def test_once_drains(number: signal.Signals, to: tuple[str, ...], slow: Simulator, tmp_path: Path) -> None:
@@ -98,6 +109,7 @@ def test_once_drains(number: signal.Signals, to: tuple[str, ...], slow: Simulato
     assert stored(tmp_path) == (len(paid), len(paid), 0)
     if "-o" in to:
         assert not (tmp_path / "out.jsonl").exists()
+        assert_exports(cli, ended, len(paid))
     else:
         assert {row["text"] for row in ended.rows} == paid
     again = cli.run(*words(slow, *to, "--concurrency", "100"))

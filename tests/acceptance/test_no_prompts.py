@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pydantic
 import pytest
 
 import headrace as hr
@@ -208,6 +209,32 @@ def test_functions_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert leaks(tmp_path) == []
     with closing(sqlite3.connect(tmp_path / ".headrace" / "store.db")) as connection:
         assert connection.execute("SELECT value FROM outcomes WHERE error IS NULL").fetchall() == [("22",)]
+
+
+def test_what_a_validator_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer and the field are kept, the words of one's own validator are not: it may know what was asked."""
+    monkeypatch.chdir(tmp_path)
+
+    class Label(pydantic.BaseModel):
+        label: str
+
+        @pydantic.field_validator("label")
+        @classmethod
+        def known(cls, label: str) -> str:
+            raise ValueError(f"{CANARY} is no {label}\nnor {CANARY}")
+
+    with endpoint(lambda _: completion('{"label": "good"}')) as at:
+        model = hr.Model("openai:m", base_url=at.url)
+        ask = hr.Ask("{item}", returns=Label, model=model)
+        hr.run(ask, ["good"], name="mine")
+        assert leaks(tmp_path) == [".headrace/store.db"]
+        (outcome,) = hr.run(ask, ["good"], name="mine", keep_prompts=False)
+    error = outcome.error
+    assert error is not None
+    assert error.raw == '{"label": "good"}'
+    kept = "The answer does not fit --returns: label: a validator of the type refused it. What was said is not kept"
+    assert error.message.startswith(kept)
+    assert leaks(tmp_path) == []
 
 
 def texts_of(kind: msgspec.inspect.Type) -> Iterator[str]:

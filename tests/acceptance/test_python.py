@@ -353,6 +353,9 @@ def test_a_run_in_hand(store: Path, tmp_path: Path) -> None:
     assert (len(list(run.failures())), run.calls) == (5, 10)
     assert run.export(tmp_path / "a.csv") == 10
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 11
+    with pytest.raises(hr.OutputError, match=r"a\.pdf ends in \.pdf"):
+        run.report(tmp_path / "a.pdf")
+    assert not (tmp_path / "a.pdf").exists()
     run.report(tmp_path / "a.html")
     assert "halves" in (tmp_path / "a.html").read_text()
     with pytest.raises(hr.OutputError):

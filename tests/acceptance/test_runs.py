@@ -238,6 +238,8 @@ def test_the_report_of_an_earlier_run(provider: Simulator, tmp_path: Path) -> No
     assert "report &lt;2&gt;" in page
     assert cli.run("runs", "report", "last", "-o", "there.html").status == 0
     assert "folder" in the_sentence(cli.run("runs", "report", "last", "-o", "nowhere/r.html")).lower()
+    assert "r.pdf ends in .pdf" in the_sentence(cli.run("runs", "report", "last", "-o", "r.pdf"))
+    assert not (tmp_path / "r.pdf").exists()
 
 
 def test_what_may_go_has_to_be_said(provider: Simulator, tmp_path: Path) -> None:

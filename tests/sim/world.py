@@ -8,11 +8,12 @@ from typing import Any
 
 from headrace.core.call import Reply, Request
 from headrace.core.errors import HeadraceError
-from headrace.core.event import Event
+from headrace.core.event import Event, StageInfo
 from headrace.core.item import Item, Outcome
 from headrace.core.limits import Unit
 from headrace.core.ports import RunInfo
 from headrace.engine.governor import Account
+from headrace.engine.leg import Calling, Manner
 from headrace.engine.runner import Runner, RunSettings
 from headrace.flow.retry import Retry
 from headrace.store.memory import Memory, MemoryStore
@@ -103,10 +104,16 @@ def runner(
     """A run that is ready to start, under the id `name`. Without `concurrency` it is searched for."""
     asked = task or AskTask(Template(template), endpoint=("test", ""), model="m")
     stated = {} if concurrency is None else {Unit.CONCURRENCY: float(concurrency)}
+    own = {field: settings.pop(field) for field in ("charge", "warm", "price") if field in settings}
+    manner = {field: settings.pop(field) for field in ("backup_share", "weight", "priority") if field in settings}
+    calling = Calling(
+        info=StageInfo("ask", "ask"), task=asked, call=provider, account=account, stated=stated | dict(limits or {}),
+        timeout_s=timeout_s, **own,
+    )  # fmt: skip
     return Runner(
-        asked, provider, rows, store, RunInfo(id=name, name=name, source=rows.name, spec={}),
-        RunSettings(stated=stated | dict(limits or {}), timeout_s=timeout_s, retry=retry, seed=seed, **settings),
-        account=account, emit=(events if events is not None else []).append,
+        [calling], rows, store, RunInfo(id=name, name=name, source=rows.name, spec={}),
+        RunSettings(manner=Manner(retry=retry, seed=seed, **manner), **settings),
+        emit=(events if events is not None else []).append,
     )  # fmt: skip
 
 

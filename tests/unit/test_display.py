@@ -1,12 +1,15 @@
 """The display: what a terminal, a pipe and a quiet run show, whatever text the data brings."""
 
 import asyncio
+import fcntl
 import io
 import itertools
 import os
 import re
+import struct
 import subprocess
 import sys
+import termios
 from typing import Any
 
 import msgspec
@@ -670,6 +673,27 @@ def test_preview_fits_any_terminal(width: int) -> None:
     for line in table(rows, ["label", "score", "日本", "nested"], width):
         assert columns(line) <= width
         assert not CONTROL.search(line)
+
+
+@pytest.mark.parametrize("width", range(1, 60))
+def test_preview_shows_an_answer_where_there_is_room(width: int) -> None:
+    """Short columns make room for others: what was answered stands beside what it was about, also where it is narrow."""
+    rows: list[dict[str, Any]] = [{"id": n, "label": "good", "why": "because " * 20, "attempts": 1} for n in range(25)]
+    shown = table(rows, list(rows[0]), width)
+    assert max(map(columns, shown)) <= width
+    assert len(shown) == 2 + 10 + 1
+    assert ("label" in shown[0]) is (width >= 14), shown
+
+
+def test_preview_asks_its_own_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The width is that of the terminal which is written to, though COLUMNS and TERM say otherwise."""
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "dumb")
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 33, 0, 0))
+    with os.fdopen(slave, "w", encoding="utf-8") as stream:
+        assert terminal(stream).width == 33
+    os.close(master)
 
 
 def test_preview_aligns_numbers_right_and_reads_no_markup() -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from headrace.core.errors import OutputError
 from headrace.core.item import Failure, Outcome
 from headrace.core.ports import Counts, RunInfo
+from headrace.data.source import open_source
 from headrace.engine.snapshot import CallErrors, LimitChange, LimitUse, Snapshot, Stretch, figures_of
 from headrace.report.dates import place_of, stretches, words_of
 from headrace.report.fields import FIELDS_MAX, Distribution, Fields
@@ -31,8 +32,22 @@ from headrace.report.sample import Drawn
 from headrace.report.scale import clock, clock_ticks, label, round_step, ticks
 from headrace.report.schema import declared_type, paths_of, resolve
 from headrace.report.survey import FAILED_ROWS_MAX, ROWS_MAX, SLOWEST, survey
-from headrace.report.text import allowance, clean, duration, limit_of, number, percent, rate, shown, size, visible
+from headrace.report.text import (
+    allowance,
+    clean,
+    duration,
+    key_told,
+    keys_told,
+    limit_of,
+    number,
+    percent,
+    rate,
+    shown,
+    size,
+    visible,
+)
 from headrace.store.memory import MemoryStore
+from unit.reading import read
 
 SCHEMA = {
     "type": "object",
@@ -697,6 +712,18 @@ def test_written_in_one_step(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
 
 
+@pytest.mark.parametrize("name", ["r.pdf", "r", "r.html.zip", ".html", "there/r.PDF"])
+def test_a_page_is_named_as_one(name: str, tmp_path: Path) -> None:
+    """Another ending is refused before and when it is written, with a name that would do; letters may be large."""
+    (tmp_path / "there").mkdir()
+    for check in (check_writable, lambda path: report(path, info(), MemoryStore())):
+        with pytest.raises(OutputError, match="a report is a page of HTML") as caught:
+            check(tmp_path / name)
+        assert ".html; a browser prints it as PDF" in caught.value.hint
+    check_writable(tmp_path / "R.HTM")
+    assert list(tmp_path.iterdir()) == [tmp_path / "there"]
+
+
 def test_a_page_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     """A missing folder, a folder in the file's place and a file as folder are one sentence with what to do."""
     (tmp_path / "file").write_text("x")
@@ -707,6 +734,35 @@ def test_a_page_that_cannot_be_written_says_why(tmp_path: Path) -> None:
                 attempt()
             assert caught.value.hint
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.html"]
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("16-0123456789ab", "row 17"), ("16-0123456789ab::0", "row 17 part 1"), ("0-0123456789ab::09::1", "row 1 part 10.2"),
+        ("16-0123456789aB", "16-0123456789aB"), ("16-0123456789", "16-0123456789"), ("a-0123456789ab", "a-0123456789ab"),
+        ("16-0123456789ab::mood", "16-0123456789ab::mood"), ("7", "7"), ("", ""), ("x\n16-0123456789ab", "x\n16-0123456789ab"),
+    ],
+)  # fmt: skip
+def test_keys_without_a_column_are_rows(key: str, told: str) -> None:
+    """A key that is made of position and content is told as its row, a part of it too; any other as it is."""
+    assert key_told(key) == told
+
+
+def test_such_keys_are_told_as_rows_everywhere() -> None:
+    """On the page, items, failures and slow items are rows, as a real source makes their keys; in a list they are few
+    words."""
+    keys = [item.key for item in read(open_source(["x", "y", "z"]))]
+    assert keys_told(keys, 5) == "rows 1, 2, 3 and 2 more"
+    assert keys_told(keys[2:], 1) == "row 3"
+    assert keys_told([*keys[:1], "k"], 2) == "items row 1, k"
+    outcomes = [
+        msgspec.structs.replace(outcome, key=key)
+        for outcome, key in zip([bad(0), good(1, {"mood": "calm"}), good(2, {"mood": "calm"})], keys, strict=True)
+    ]
+    page = page_of(outcomes)
+    assert not any(key in page for key in keys)
+    assert {page.count(f">row {number}<") for number in (1, 2, 3)} == {2, 3}  # the failure, slow ones, all
 
 
 def test_figures_read_well() -> None:

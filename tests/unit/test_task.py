@@ -1,5 +1,6 @@
 """Items to requests, replies to values: pure."""
 
+import json
 import string
 from dataclasses import dataclass
 from datetime import date
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, RootModel, field_validator
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from headrace.core.call import Message, Reply, Request
@@ -212,7 +214,7 @@ def test_a_bare_type_is_one_field() -> None:
     ("line", "said"),
     [
         ("label", "no type"), ("label: ", "no type"), ("label: strin", "'strin' is no type for the field 'label'"),
-        ("a: str, a: int", "twice"), ("1a: str", "cannot read"), ("a: str, b", "cannot read"), ("a: x|x", "no type"),
+        ("a: str, a: int", "twice"), ("1a: str", "cannot read"), ("a: str, b", "cannot read"), ("a: x|x", "choice 'x' of the field 'a' stands there twice"), ("good | good", "the choice 'good' of the field 'answer'"),
         ("a: x|", "no type"), ("a: str 0..1", "no bounds"), ("a: int 0.5..1", "whole numbers"), ("a: int 3..1", "wrong way"),
         ("a: [", "no type"), ("", "no type"),
     ],
@@ -319,7 +321,7 @@ class Counts(RootModel[dict[str, int]]):
     ("kind", "right", "value", "wrong", "said"),
     [
         (Aliased, '{"theLabel": "a"}', Aliased(theLabel="a"), '{"label": "a"}', "theLabel: Field required"),
-        (Even, '{"n": 2, "word": "w"}', Even(n=2), '{"n": 3}', "n: Value error, it is odd"),
+        (Even, '{"n": 2, "word": "w"}', Even(n=2), '{"n": 3}', "n: a validator of the type refused it: it is odd"),
         (Even, '{"n": 2}', Even(n=2), '{"n": 2, "word": "CANARY"}', "too long"),
         (Pet, '{"pet": {"kind": "cat"}}', Pet(pet=Cat(kind="cat")), '{"pet": {"kind": "CANARY"}}', "'cat', 'dog'"),
         (Box[int], '{"inside": 1}', Box[int](inside=1), '{"inside": "CANARY"}', "inside: Input should be a valid integer"),
@@ -335,6 +337,31 @@ def test_every_kind_of_type(kind: Any, right: str, value: Any, wrong: str, said:
     with pytest.raises(AnswerError, match=said) as raised:
         checked(returns, wrong)
     assert "CANARY" not in raised.value.message
+
+
+class Picky(BaseModel):
+    word: str
+
+    @field_validator("word")
+    @classmethod
+    def not_these(cls, word: str) -> str:
+        if word == "custom":
+            raise PydanticCustomError("odd", "no {what}, please", {"what": word})
+        if word == "claim":
+            raise AssertionError("not so")
+        return {"good": "good"}[word]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("custom", "word: %s: no ..., please"), ("claim", "word: %s: not so"), ("else", "%s: KeyError: 'else'")],
+)
+def test_what_a_validator_says_is_told_as_its_own(word: str, said: str) -> None:
+    """Whatever somebody's own validator raises, its words come after ours: so they can be left out."""
+    with pytest.raises(AnswerError) as raised:
+        checked(returns_of(Picky), json.dumps({"word": word}))
+    wrong = said % "a validator of the type refused it"
+    assert raised.value.message == f"The answer does not fit --returns: {wrong}."
 
 
 @pytest.mark.parametrize("kind", [int, 3, object()])

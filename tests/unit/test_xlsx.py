@@ -18,7 +18,7 @@ import xlsxwriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.core.errors import InputError
+from headrace.core.errors import InputError, UsageError
 from headrace.data.files import Rows
 from headrace.data.source import open_source
 from headrace.data.table import Table
@@ -225,8 +225,54 @@ def test_errors_are_told(tmp_path: Path) -> None:
     )
     rows = opened(path)
     assert [row["b"] for row in rows.rows()] == [None, None, None, None, 2]
-    assert len(rows.notices) == 1
+    assert len(rows.notices) == 2
     assert "2 cells hold an error (#N/A, #DIV/0!; the first is B2)" in rows.notices[0]
+    assert "1 cell holds a formula whose result was never saved (column 'b'; the first is B3)" in rows.notices[1]
+
+
+def test_formulas_without_results_are_told(tmp_path: Path) -> None:
+    """Columns of formulas that were never worked out are named, with the first cell and what to do; others are not."""
+    rows: list[list[Any]] = [["text", "half", "n", "whole"], *([f"t{n}", f"=C{n}/2", n, "=1+1"] for n in range(2, 7))]
+    (notice,) = opened(made(tmp_path, rows)).notices
+    assert "10 cells hold formulas whose result was never saved (columns 'half', 'whole'; the first is B2)" in notice
+    assert "spreadsheet program, save it" in notice
+
+
+def test_formulas_alone_are_no_table(tmp_path: Path) -> None:
+    """Where all rows are formulas without results, the error says so instead of asking for rows."""
+    told = refused(made(tmp_path, [["a", "b"], ["=1+1", "=A2"], ["=2", "=A3"]]))
+    assert "has a header but no rows. All below it are formulas without a saved result. Open the file" in told
+
+
+def test_formulas_whose_results_are_all_0(tmp_path: Path) -> None:
+    """A workbook that asks to be worked out when it is opened has 0 for every formula: told, unless another has more."""
+
+    def written(name: str, *values: float) -> tuple[str, ...]:
+        book = xlsxwriter.Workbook(tmp_path / name)
+        sheet = book.add_worksheet()
+        sheet.write_row(0, 0, ["text", "sum"])
+        for row, value in enumerate(values, 1):
+            sheet.write(row, 0, "x")
+            sheet.write_formula(row, 1, "=1+1", None, value)
+        book.close()
+        return opened(tmp_path / name).notices
+
+    assert "2 cells hold formulas whose result was never saved (column 'sum'; the first is B2)" in written("a.xlsx", 0, 0)[0]
+    assert written("b.xlsx", 0, 2) == ()
+
+
+def test_formulas_with_results_are_not_told(tmp_path: Path) -> None:
+    """Results of 0 and of empty text are results; an odd formula that cannot be understood spoils nothing."""
+    path = raw(
+        tmp_path,
+        f'<row r="1">{text("A1", "a")}{text("B1", "b")}{text("C1", "c")}</row>'
+        f'<row r="2">{text("A2", "x")}<c r="B2"><f>0</f><v>0</v></c><c r="C2" t="str"><f>""</f><v></v></c></row>'
+        f'<row r="3">{text("A3", "x")}<c r="B3"><f t="shared" si="0" ref="B3:B4">{{1,</f><v>1</v></c></row>'
+        f'<row r="4">{text("A4", "x")}<c r="B4"><f t="shared" si="0"/><v>1</v></c></row>',
+    )
+    rows = opened(path)
+    assert rows.notices == ()
+    assert [row["b"] for row in rows.rows()] == [0, 1, 1]
 
 
 def test_odd_but_valid_xml(tmp_path: Path) -> None:
@@ -372,6 +418,23 @@ def test_it_is_a_source(tmp_path: Path) -> None:
     assert source.total == 2
     assert source.fields == ("id", "text")
     assert any("row 2" in notice for notice in source.notices)
+
+
+def test_a_key_that_is_on_another_sheet(tmp_path: Path) -> None:
+    """The error about the column says too which sheet was read and what others there are."""
+
+    def change(sheet: Any) -> None:
+        sheet.title = "Cover"
+        data = sheet.parent.create_sheet("Data")
+        data.append(["id", "text"])
+        data.append(["7", "x"])
+
+    path = made(tmp_path, [["Report", "by"], ["sales", "us"]], change)
+    with pytest.raises(UsageError) as caught:
+        open_source(path, key="id")
+    assert "no key column 'id'" in caught.value.message
+    assert "The columns are: Report, by. " in caught.value.hint
+    assert "sheet 'Cover' was read, the first; --sheet names another ('Data')." in caught.value.hint
 
 
 def test_a_changed_file_is_told(tmp_path: Path) -> None:

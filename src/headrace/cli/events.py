@@ -75,6 +75,8 @@ class Progress(Line, frozen=True, kw_only=True, tag="progress"):
     retries: int
     input_tokens: int
     output_tokens: int
+    usd: float | None
+    unpriced: int
     rate: float
     eta_s: float | None
     binding: str
@@ -141,10 +143,14 @@ class Ended(Line, frozen=True, kw_only=True, tag="ended"):
     backups: int
     input_tokens: int
     output_tokens: int
+    usd: float | None
+    unpriced: int
     rate: float
     failures: Mapping[str, int]
     call_errors: Mapping[str, int]
     paid_again: Mapping[str, int]
+    paid_again_usd: Mapping[str, float]
+    stage_usd: Mapping[str, float]
     waited_s: Mapping[str, float]
     output: str | None
     rows: int | None
@@ -232,6 +238,8 @@ class Events:
                 run=last.run, name=last.name, seconds=_s(last), total=last.total, ok=last.ok, failed=last.failed,
                 cached=last.cached, pending=last.pending, calls=last.calls, retries=last.retries, backups=last.backups,
                 input_tokens=last.input_tokens, output_tokens=last.output_tokens, rate=round(last.rate, 3),
+                usd=_usd(last.usd), unpriced=last.unpriced, stage_usd=_each_usd(last.stage_usd),
+                paid_again_usd=_each_usd(last.paid_again_usd),
                 failures=_failed(last), call_errors=last.errors_by_status, paid_again=last.paid_again,
                 waited_s={cause: round(seconds, 3) for cause, seconds in last.waited_s.items()},
                 rows=self._rows, **self._facts,
@@ -289,6 +297,7 @@ def _progress(snapshot: Snapshot) -> Progress:
         ok=snapshot.ok, failed=snapshot.failed, cached=snapshot.cached, pending=snapshot.pending,
         in_flight=snapshot.in_flight, queued=snapshot.queued, calls=snapshot.calls, retries=snapshot.retries,
         input_tokens=snapshot.input_tokens, output_tokens=snapshot.output_tokens, rate=round(snapshot.rate, 3),
+        usd=_usd(snapshot.usd), unpriced=snapshot.unpriced,
         eta_s=None if snapshot.eta_s is None else round(snapshot.eta_s, 1), binding=snapshot.binding,
         limits=[_limit(use) for use in snapshot.uses],
     )  # fmt: skip
@@ -301,6 +310,15 @@ def _limit(use: LimitUse) -> Limit:
 def _failed(snapshot: Snapshot) -> dict[str, int]:
     """By kind alone: a message may quote an answer."""
     return {group.kind: group.count for group in snapshot.failures}
+
+
+def _usd(usd: float | None) -> float | None:
+    """Without what adding up leaves behind the last digit that means something."""
+    return None if usd is None else round(usd, 9)
+
+
+def _each_usd(usd: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(each, 9) for name, each in usd.items() if name}
 
 
 def _s(snapshot: Snapshot) -> float:

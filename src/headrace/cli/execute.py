@@ -5,6 +5,7 @@ Enters a run that can begin, leaves the exit status. Knows nothing of flags.
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from headrace.data.sink import jsonl_line
 from headrace.data.table import Table
 from headrace.engine.snapshot import Snapshot
 from headrace.results import write_result
-from headrace.settings import Settings
+from headrace.settings import DEFAULT_STORE, Settings
 from headrace.store.history import SqliteHistory
 from headrace.task.work import Ask
 
@@ -50,6 +51,8 @@ class _Run:
         self.made, self.settings, self.wishes, self.onlooker = made, settings, wishes, onlooker
         self.is_shown = wishes.events is None and sys.stdout.isatty()
         """Whether a person sits before standard output: then there are the first answers as a table."""
+        self.rows: int | None = None
+        """How many are in the output, once it is written."""
         to_file = wishes.output or self.is_shown
         self.pipe = None if to_file else Pipe(columns_of(made.source.fields, made.schema))
 
@@ -89,7 +92,7 @@ async def _execute(run: _Run) -> int:
     signals = _Signals(loop)
     signals.listen(lambda: _interrupt(run), onlooker)
     watching = asyncio.create_task(onlooker.watch(lambda: tally.snapshot(loop.time())))
-    snapshot, rows = None, None
+    snapshot = None
     try:
         try:
             await _drain(run)
@@ -103,17 +106,18 @@ async def _execute(run: _Run) -> int:
         # also where the deadline has passed: what is there by then is wanted
         is_wanted = made.runner.error is None and info.status != "interrupted"
         if is_wanted:
-            rows = _write(run)
+            _write(run)
     finally:  # after the files: a terminal on hold, or one that is gone, must not cost them
         if snapshot is not None and snapshot.run:  # a run that could not begin has nothing to sum up
             onlooker.finish(snapshot)
+            onlooker.say(_unwritten(run, snapshot))
     if made.runner.error is not None:
         raise made.runner.error
     if info.status != "finished":
         onlooker.say("The same command goes on from here; what was answered is kept.")
     if not is_wanted:
         return 130
-    _tell(run, rows, snapshot)
+    _tell(run, snapshot)
     return 0 if info.status == "finished" and not snapshot.failed else 1
 
 
@@ -176,26 +180,36 @@ async def _drain(run: _Run) -> None:
                 run.pipe = None
 
 
-def _write(run: _Run) -> int | None:
-    """The files that are asked for; how many rows are in the output."""
+def _write(run: _Run) -> None:
+    """The files that are asked for."""
     wishes, history = run.wishes, SqliteHistory(run.settings.store)
-    rows = write_result(wishes.output, *run.made.results(history)) if wishes.output is not None else None
+    if wishes.output is not None:
+        run.rows = write_result(wishes.output, *run.made.results(history))
     if wishes.report is not None:
         from headrace.report.page import report  # noqa: PLC0415 - only who wants one needs it
 
         report(wishes.report, run.made.runner.info, history)  # where no prompts are kept, a page has none either
-    return rows
 
 
-def _tell(run: _Run, rows: int | None, snapshot: Snapshot) -> None:
+def _unwritten(run: _Run, snapshot: Snapshot) -> str:
+    """How the output is written that this run ended without, where there is anything to write."""
+    output, store = run.wishes.output, run.settings.store
+    if output is None or run.rows is not None or not snapshot.done:
+        return ""
+    elsewhere = [] if store == DEFAULT_STORE else ["--store", str(store)]
+    command = shlex.join(["headrace", "runs", "export", run.made.runner.info.name, "-o", output, *elsewhere])
+    return f"{output} was not written. What there is by now: {command}"
+
+
+def _tell(run: _Run, snapshot: Snapshot) -> None:
     """What came of it, for who sits before a terminal, and where it is."""
     wishes, onlooker = run.wishes, run.onlooker
     if run.is_shown and not (wishes.quiet and wishes.output):
         with suppress(OSError):  # the terminal is gone
             _preview(run, snapshot)
-    if rows is not None:
-        onlooker.wrote(rows)
-        onlooker.say(f"{rows} rows in {wishes.output}")
+    if run.rows is not None:
+        onlooker.wrote(run.rows)
+        onlooker.say(f"{run.rows} rows in {wishes.output}")
     elif run.is_shown:
         onlooker.say("Add -o FILE.csv to save all of them; they are in the store, so nothing is asked again.")
     if wishes.report is not None:

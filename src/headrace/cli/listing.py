@@ -16,13 +16,13 @@ from headrace.cli.screen import is_coloured, painted, size_of
 from headrace.core.ports import Counts, History, RunInfo
 from headrace.engine.snapshot import Snapshot, snapshot_of
 from headrace.report.signs import Glyphs, Part, glyphs_of, printable
-from headrace.report.text import cells, clean, duration, plural, rate
+from headrace.report.text import cells, clean, dollars, duration, keys_told, plural, rate
 from headrace.report.text import shown as as_text
 from headrace.store.history import KILLED, SqliteHistory
 
-_COLUMNS = ("RUN", "STATUS", "OK", "FAILED", "PENDING", "CALLS", "TOKENS", "TIME", "STARTED", "MODEL", "SOURCE")
-_NUMBERS = frozenset(("OK", "FAILED", "PENDING", "CALLS", "TOKENS", "TIME"))
-_SPARED = ("MODEL", "CALLS", "TOKENS", "TIME", "SOURCE", "STARTED", "PENDING")
+_COLUMNS = ("RUN", "STATUS", "OK", "FAILED", "PENDING", "CALLS", "TOKENS", "COST", "TIME", "STARTED", "MODEL", "SOURCE")
+_NUMBERS = frozenset(("OK", "FAILED", "PENDING", "CALLS", "TOKENS", "COST", "TIME"))
+_SPARED = ("MODEL", "CALLS", "TOKENS", "COST", "TIME", "SOURCE", "STARTED", "PENDING")
 """What a narrow terminal does without, the first at first."""
 _YIELDING = {"SOURCE": 12, "RUN": 10}
 """What is cut before a column is left out, and how narrow at most."""
@@ -88,7 +88,7 @@ def as_json(info: RunInfo, counts: Counts) -> dict[str, Any]:
         "seconds": None if info.ended_at is None else round(max(info.ended_at - info.started_at, 0.0), 3),
         "session": info.session, "items": info.total, "ok": counts.ok, "failed": counts.failed,
         "pending": counts.pending, "calls": counts.calls, "input_tokens": counts.input_tokens,
-        "output_tokens": counts.output_tokens,
+        "output_tokens": counts.output_tokens, "usd": None if counts.usd is None else round(counts.usd, 9),
     }  # fmt: skip
 
 
@@ -124,9 +124,8 @@ def shown(info: RunInfo, counts: Counts, failures: Sequence[Failures], stream: I
             parts = [(f"{name if not place else '':10}", "dim"), (line, style)]
             stream.write(painted(parts, stream, coloured=coloured).rstrip() + "\n")
     for group in failures:
-        keys = ", ".join(repr(printable(key, _KEY_WIDTH)) for key in group.keys)
-        more = ", ..." if group.count > len(group.keys) else ""
-        told = f"{group.count:,} x {group.kind}: {printable(group.message, _MESSAGE_WIDTH)} ({keys}{more})"
+        keys = keys_told([printable(key, _KEY_WIDTH) for key in group.keys], group.count)
+        told = f"{group.count:,} x {group.kind}: {printable(group.message, _MESSAGE_WIDTH)} ({keys})"
         stream.write(painted([(told, "red")], stream, coloured=coloured) + "\n")
         if group.hint:
             stream.write(f"    {printable(group.hint, _MESSAGE_WIDTH)}\n")
@@ -148,7 +147,8 @@ def _cells(info: RunInfo, counts: Counts, now: float) -> dict[str, str]:
     return {
         "RUN": info.name, "STATUS": status_of(info), "OK": f"{counts.ok:,}", "FAILED": f"{counts.failed:,}",
         "PENDING": "?" if counts.pending is None else f"{counts.pending:,}", "CALLS": f"{counts.calls:,}",
-        "TOKENS": f"{counts.input_tokens + counts.output_tokens:,}", "TIME": "?" if took_s is None else duration(took_s),
+        "TOKENS": f"{counts.input_tokens + counts.output_tokens:,}",
+        "COST": "?" if counts.usd is None else dollars(counts.usd), "TIME": "?" if took_s is None else duration(took_s),
         "STARTED": moment(info.started_at), "MODEL": str(info.spec.get("model") or "a function"),
         "SOURCE": _source(info) or "(unnamed)",
     }  # fmt: skip
@@ -156,8 +156,8 @@ def _cells(info: RunInfo, counts: Counts, now: float) -> dict[str, str]:
 
 def _fitted(rows: Sequence[Mapping[str, str]], width: int | None) -> tuple[list[str], dict[str, int]]:
     """Which columns there are, and how wide each is. Without a width, all of them in full."""
-    widths = {column: max(len(column), *(_width(row[column], 500) for row in rows)) for column in _COLUMNS}
-    columns = list(_COLUMNS)
+    columns = [column for column in _COLUMNS if column != "COST" or any(row["COST"] != "?" for row in rows)]
+    widths = {column: max(len(column), *(_width(row[column], 500) for row in rows)) for column in columns}
     if width is None:
         return columns, widths
     over = 0
@@ -231,6 +231,8 @@ def _facts(info: RunInfo, counts: Counts, now: float) -> Iterator[tuple[str, str
     yield "items", f"{counts.ok:,} ok, {counts.failed:,} failed, {pending}", ""
     yield "calls", f"{counts.calls:,}", ""
     yield "tokens", f"{counts.input_tokens:,} in, {counts.output_tokens:,} out", ""
+    if counts.usd is not None:
+        yield "cost", dollars(counts.usd), ""
     figures = snapshot_of(info.figures)
     if figures is not None and figures.calls:
         yield "pace", _pace(figures), ""

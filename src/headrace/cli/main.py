@@ -141,7 +141,9 @@ def _parser(word: str | None = None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Words)
     for name, told, add in (
         ("run", "ask a model about every row of a table", _add_run),
+        ("plan", "forecast what a run would take, before anything is spent", _add_plan),
         ("runs", "list, show, export and resume runs", _add_runs),
+        ("quality", "find what is wrong with a folder of tests", _add_quality),
         ("config", "show which settings hold, and where each was said", _add_config),
         ("local", "the small model that runs on this machine", _add_local),
         ("simulate", "a provider to test against, over HTTP", _add_simulate),
@@ -158,10 +160,23 @@ def _add_run(words: argparse.ArgumentParser) -> None:
     words.set_defaults(command=_later("headrace.cli.run", "run"))
 
 
+def _add_plan(words: argparse.ArgumentParser) -> None:
+    words.usage = "headrace plan INPUT --ask TEXT --model MODEL [--pilot N] [the words of headrace run]"
+    flags.add_all(words)
+    words.add_argument("--pilot", metavar="N", help="pay for the first N rows, keep their answers, and plan with them")
+    words.set_defaults(command=_later("headrace.cli.plan", "run"), attended=False)
+
+
 def _add_runs(words: argparse.ArgumentParser) -> None:
     from headrace.cli import runs  # noqa: PLC0415 - see above
 
     runs.add_arguments(words)
+
+
+def _add_quality(words: argparse.ArgumentParser) -> None:
+    from headrace.cli import quality  # noqa: PLC0415 - see above
+
+    quality.add_arguments(words)
 
 
 def _add_config(words: argparse.ArgumentParser) -> None:

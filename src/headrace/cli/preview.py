@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.screen import size_of
 from headrace.report.signs import ASCII, Part, encodable, glyphs_of, printable
 from headrace.report.text import cells, one_line, plural, shown
 
 _PLAIN = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 """As SIMPLE_HEAD is, for who shows ASCII alone."""
 _ROWS = 10
-_COLUMN_LEAST = 8
+_COLUMN_LEAST, _BETWEEN = 8, 3
 
 
 class _Terminal(Console):
@@ -30,8 +31,11 @@ class _Terminal(Console):
 
 def terminal(stream: IO[str], width: int | None = None) -> Console:
     """A rich console that interprets no markup; colours only where the stream is a terminal and NO_COLOR is unset."""
+    if width is None and stream.isatty():  # rich would ask standard input first, and take a dumb terminal for a wide one
+        width = size_of(stream)[0]
+    height = 24 if width is not None else None
     return _Terminal(
-        file=stream, width=width, force_terminal=stream.isatty(), markup=False, highlight=False, emoji=False
+        file=stream, width=width, height=height, force_terminal=stream.isatty(), markup=False, highlight=False, emoji=False
     )
 
 
@@ -39,7 +43,7 @@ def preview(console: Console, rows: Sequence[Mapping[str, Any]], columns: Sequen
     """The first rows as a table that fits the console; says how many rows and columns it leaves out."""
     stream = console.file
     glyphs = glyphs_of(stream, os.environ)
-    fitting = list(columns[: max(1, (console.width - 1) // (_COLUMN_LEAST + 3))])
+    fitting = _fitting(rows[:limit], columns, console.width)
     table = Table(
         box=_PLAIN if glyphs is ASCII else box.SIMPLE_HEAD,
         header_style="bold",
@@ -59,16 +63,30 @@ def preview(console: Console, rows: Sequence[Mapping[str, Any]], columns: Sequen
     left = [plural(len(rows) - limit, "more row") if len(rows) > limit else ""]
     left.append(plural(len(columns) - len(fitting), "more column") if len(columns) > len(fitting) else "")
     if any(left):
-        console.print(_text([(f"and {', '.join(filter(None, left))}", "dim")], stream))
+        said = printable(f"and {', '.join(filter(None, left))}", console.width, glyphs.more)
+        console.print(_text([(said, "dim")], stream))
+
+
+def _fitting(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int) -> list[str]:
+    """As many as have room, none cut below a width that says something; at least one."""
+    fitting: list[str] = []
+    room = width - 1
+    for column in columns:
+        texts = [column, *(shown(row.get(column)) for row in rows)]
+        room -= min(_COLUMN_LEAST, max(map(_cells_of, texts))) + _BETWEEN
+        if room < 0 and fitting:
+            break
+        fitting.append(column)
+    return fitting
 
 
 def _column_widths(texts: Sequence[Sequence[str]], columns: Sequence[str], width: int) -> list[int]:
     """What each column wants, the widest ones cut until all fit."""
     wanted = [
-        max(1, min(200, max(sum(map(cells, one_line(text[:400]))) for text in (column, *(row[i] for row in texts)))))
+        max(1, min(200, max(_cells_of(text) for text in (column, *(row[i] for row in texts)))))
         for i, column in enumerate(columns)
     ]
-    room = max(len(columns), width - 3 * len(columns) - 1)
+    room = max(len(columns), width - _BETWEEN * len(columns) - 1)
     while sum(wanted) > room:
         widest = max(wanted)
         second = max((w for w in wanted if w < widest), default=1)
@@ -78,6 +96,10 @@ def _column_widths(texts: Sequence[Sequence[str]], columns: Sequence[str], width
         for i in ties:
             wanted[i] -= cut
     return wanted
+
+
+def _cells_of(text: str) -> int:
+    return sum(map(cells, one_line(text[:400])))
 
 
 def _is_number(value: Any) -> bool:

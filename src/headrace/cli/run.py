@@ -26,17 +26,22 @@ from headrace.task.work import Ask
 
 _WITHOUT_ADDRESS = ("local", "sim")
 
-__all__ = ["Wishes", "add_run_arguments", "execute", "run", "settings_of", "wishes_of"]
+__all__ = ["Wishes", "add_run_arguments", "execute", "model_of", "run", "settings_of", "wishes_of", "work_of"]
 
 
-def run(args: argparse.Namespace) -> int:
+def work_of(args: argparse.Namespace) -> Ask:
+    """What is asked. Raises UsageError where a word is missing without which nothing can be."""
     _check_there(args)
-    work = Ask(
+    return Ask(
         text_of(args.ask), system=text_of(args.system) if args.system else None,
-        returns=returns_of(args.returns) if args.returns else None, model=_model(args),
+        returns=returns_of(args.returns) if args.returns else None, model=model_of(args),
         temperature=args.temperature, max_tokens=args.max_tokens, params=args.param, images=tuple(args.image),
         samples=args.samples,
     )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    work = work_of(args)
     items = table_of(args)
     if args.show_prompt:
         return asyncio.run(_show_prompt(work, items, args.key))
@@ -62,7 +67,7 @@ def table_of(args: argparse.Namespace) -> Table:
     )  # fmt: skip
 
 
-def _model(args: argparse.Namespace) -> Model:
+def model_of(args: argparse.Namespace) -> Model:
     """An address and headers that stand in a file or in the environment are for models that have them: who tries
     `--model sim:` for once need not take them out there."""
     base_url, headers = args.base_url, args.header
@@ -78,7 +83,7 @@ def settings_of(args: argparse.Namespace, *, key: str | None, name: str | None, 
         key=key, name=name, first=first, limits=Limits(args.concurrency, rpm=args.rpm, tpm=args.tpm),
         timeout_s=args.timeout, deadline_s=args.deadline, backup=args.backup, max_failure_rate=args.max_failure_rate,
         store=args.store, ordered=args.ordered, fresh=args.fresh, retry_failed=not args.no_retry_failed,
-        keep_prompts=not args.keep_no_prompts,
+        keep_prompts=not args.keep_no_prompts, prices=None if args.prices is None else Path(args.prices),
     )  # fmt: skip
 
 
@@ -91,8 +96,6 @@ def wishes_of(args: argparse.Namespace, source: str) -> Wishes:
         from headrace.report.page import check_writable  # noqa: PLC0415 - only who wants a report needs it
 
         check_writable(args.report)
-        if args.output is not None and Path(args.output).resolve() == Path(args.report).resolve():
-            raise UsageError("-o and --report name the same file.", hint="Give the report a name of its own.")
     for path in (args.output, args.report):
         if path is not None:
             spare_source(path, source)

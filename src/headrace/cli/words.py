@@ -33,6 +33,17 @@ class Words(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """A word that is none of those which may stand there: argparse itself would not say which is like it."""
+        if action.choices is None or value in action.choices:
+            return
+        known = [str(choice) for choice in action.choices]
+        near = difflib.get_close_matches(str(value), known, n=1)
+        ask = f"Did you mean {near[0]}? " if near else ""
+        place, word = "/".join(action.option_strings), one_line(str(value))
+        wrong = f"{place} {word!r} is unknown" if place else f"There is no {str(action.metavar).lower()} {word!r}"
+        raise UsageError(f"{wrong}.", hint=f"{ask}There are: {', '.join(known)}. See {self.prog} --help.")
+
     def error(self, message: str) -> NoReturn:
         before, unknown, words = message.partition("unrecognized arguments: ")
         flags = [word.partition("=")[0] for word in words.split() if word.startswith("-")]

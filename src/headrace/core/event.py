@@ -39,9 +39,9 @@ class StageStarted(Event, frozen=True):
 
     stage: str
     items: int | None
-    """How many there will be, where that is known."""
+    """How many came first, or will come, where that is known."""
     concurrency: int
-    """How many it works on at once, as far as is known now."""
+    """How many it works on at once, as far as is known now; 0 where it calls nobody."""
 
 
 class StageEnded(Event, frozen=True):
@@ -51,7 +51,7 @@ class StageEnded(Event, frozen=True):
     taken: int
     """Items that came to it."""
     passed: int
-    """Items that it gave to the next, its own included where it makes some."""
+    """Items that went on from it, those included that it made."""
     failed: int
     dropped: int
     seconds: float
@@ -70,8 +70,6 @@ class ItemsPassed(Event, frozen=True):
 
     stage: str
     count: int
-    seconds: float
-    """How long the stage worked on them, all together."""
 
 
 class ItemsRead(Event, frozen=True):
@@ -137,6 +135,18 @@ class Gauge(Event, frozen=True):
     memory_bytes: int
     """The most that this process has held."""
     stage: str = ""
+
+
+class BudgetUsed(Event, frozen=True):
+    """How much of the run's budget is spent; about once a second while money is drawn, and at the end."""
+
+    spent_usd: float
+    """By all that share the budget, as far as they have told; calls whose cost is unknown count in full."""
+    limit_usd: float
+    reserved_usd: float
+    """What this run's calls in flight may cost at most."""
+    own_usd: float
+    """What this session of this run has spent of it."""
 
 
 class LimitChanged(Event, frozen=True):

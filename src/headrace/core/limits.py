@@ -56,6 +56,8 @@ class Cost(msgspec.Struct, frozen=True, gc=False):
     output_tokens: float = 0.0
     least: float = math.inf
     """Of the tokens, so many are certain; the rest is a guess."""
+    usd: float = 0.0
+    """What it may cost at most, where there is a budget; else 0."""
 
     def least_of(self, unit: Unit) -> float:
         """What it takes of this limit for certain."""
@@ -95,6 +97,35 @@ class Use(msgspec.Struct, frozen=True, gc=False):
     """Whether it was found by headrace, rather than stated or told."""
 
 
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """Sums over points, enough for the straight line through them."""
+
+    count: int = 0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    xy: float = 0.0
+
+
+class Calls(msgspec.Struct, frozen=True):
+    """The shape of calls that were made: how long, how large, how they ended. Bins are those of flow.quantiles."""
+
+    seconds: Mapping[int, int] = {}
+    """Answered calls by how long they took."""
+    output_tokens: Mapping[int, int] = {}
+    """Answered calls by tokens out."""
+    input_tokens: Line = Line()
+    """Tokens in over characters of the prompt."""
+    ended: Mapping[str, int] = {}
+    """Calls by the kind of error they ended in; empty for those that were answered."""
+    failed_s: Mapping[str, float] = {}
+    """Mean seconds until they failed, by kind."""
+
+    @property
+    def answered(self) -> int:
+        return self.ended.get("", 0)
+
+
 class Learnt(msgspec.Struct, frozen=True):
     """What is worth remembering of an endpoint's limits for the next run."""
 
@@ -106,3 +137,6 @@ class Learnt(msgspec.Struct, frozen=True):
     """What was charged in the last minute, by unit."""
     at: float = 0.0
     """When that was, in seconds since 1970."""
+    held_by: str = ""
+    """What showed that so many calls in flight are the most: refused or knee; empty where nothing did."""
+    calls: Calls = Calls()

@@ -7,7 +7,7 @@ import msgspec
 
 from headrace.core.call import Reply, Request
 from headrace.core.digest import Digest
-from headrace.core.errors import AnswerError
+from headrace.core.errors import AnswerError, HeadraceError
 from headrace.core.item import Item, Outcome
 
 RunStatus = Literal["running", "finished", "stopped", "interrupted"]
@@ -45,6 +45,10 @@ class Task(Protocol):
 
     def agreed(self, values: Sequence[Any]) -> tuple[int, float]:
         """Of several samples the one that stands for all, and how far they agree, from 0 to 1."""
+        ...
+
+    def failed(self, value: Any) -> HeadraceError | None:
+        """Why the item fails, where the value is a failure that is remembered."""
         ...
 
     def onward(self, item: Item, value: Any) -> Item:
@@ -122,6 +126,8 @@ class Counts(msgspec.Struct, frozen=True):
     output_tokens: int = 0
     dropped: int = 0
     """Taken out of the pipeline although nothing failed; no part of the results."""
+    usd: float | None = None
+    """What its calls cost, as far as that is known; None where it is of none."""
 
 
 Decide = Callable[[str, Mapping[str, bytes]], bytes]
@@ -153,7 +159,37 @@ class Leases(Protocol):
         ...
 
 
-class Store(Leases, Protocol):
+class Drawn(msgspec.Struct, frozen=True):
+    """Where a budget stands after a draw, in billionths of a dollar."""
+
+    limit: int
+    spent: int
+    """By all purses, as far as they have told; what a purse held that died counts as spent."""
+    taken: int
+    """By this purse since it was opened: what it has spent, and what it holds."""
+    others: int
+    """What other live purses hold."""
+
+
+class Budgets(Protocol):
+    """What runs on one store have taken out of budgets, so that all of them together never spend more.
+
+    A purse is one run's part, and lives as long as the store that opened it is open. Amounts are whole billionths of a
+    dollar. Whatever goes wrong here raises StoreError.
+    """
+
+    async def draw(self, budget: str, purse: str, *, spent: int, hold: int, limit: int | None = None) -> Drawn:
+        """This purse has spent so much since it was opened, and wants to hold so much beyond that: more or less than
+        before. It gets as much as the limit leaves; durable before this returns. `limit` opens the purse, and is the
+        budget's from now on."""
+        ...
+
+    async def budget(self, budget: str) -> Drawn | None:
+        """Where it stands, for who only looks; None where nothing was ever drawn."""
+        ...
+
+
+class Store(Leases, Budgets, Protocol):
     """Durable memory. Batch first: every verb of items takes many."""
 
     async def find(self, digests: Sequence[Digest], *, since: float = 0.0) -> dict[Digest, Reply]:

@@ -12,8 +12,8 @@ from headrace.core.item import Outcome
 from headrace.data.plain import plain
 
 OWN = ("error", "attempts", "seconds")
-AGREEMENT = "agreement"
-_OWN_KINDS = {"error": "text", "attempts": "int", "seconds": "float", AGREEMENT: "float"}
+AGREEMENT, USD = "agreement", "usd"
+_OWN_KINDS = {"error": "text", "attempts": "int", "seconds": "float", AGREEMENT: "float", USD: "float"}
 _KINDS = {bool: "bool", int: "int", float: "float", str: "text", type(None): "null"}
 _DECLARED = {"string": "text", "integer": "int", "number": "float", "boolean": "bool", "object": "json"}
 _PLAIN_TYPES = frozenset((str, int, float, bool, type(None), list))
@@ -31,7 +31,7 @@ class Unforeseen(Exception):
 
 class Columns:
     """The columns of a result, in order: the input's, the answer's, then error, attempts and seconds; before these the
-    agreement, where an item was asked about several times.
+    agreement, where an item was asked about several times, and after them usd, where what an item cost is known.
 
     An item that is no mapping is one column `item`; an answer without a schema is one column `answer`. An answer's
     field named like an input column gets the prefix `answer_`; error, attempts or seconds named like either gets the
@@ -39,13 +39,15 @@ class Columns:
     """
 
     def __init__(
-        self, inputs: Iterable[str], *, loose: bool, answers: Iterable[str] | None, sampled: bool = False
-    ) -> None:
+        self, inputs: Iterable[str], *, loose: bool, answers: Iterable[str] | None, sampled: bool = False,
+        priced: bool = False,
+    ) -> None:  # fmt: skip
         self.inputs = tuple(inputs)
         self.loose = loose
         self.answers = None if answers is None else tuple(answers)
-        self.own = (AGREEMENT, *OWN) if sampled else OWN
+        self.own = ((AGREEMENT,) if sampled else ()) + OWN + ((USD,) if priced else ())
         self.sampled = sampled
+        self.priced = priced
         self._inputs = _picker(self.inputs)
         self._answers = _picker(self.answers or ())
         self.names = self._named()
@@ -87,6 +89,11 @@ class Columns:
             answer = (*answer, outcome.agreement)
         elif outcome.agreement is not None:
             raise Unforeseen
+        if self.priced:  # what the store gave cost nothing now, so that the column adds up to what was paid
+            usd = 0.0 if outcome.cached and outcome.usd is not None else outcome.usd
+            return (*row, *answer, error, outcome.attempts, outcome.seconds, usd)
+        if outcome.usd is not None:
+            raise Unforeseen
         return (*row, *answer, error, outcome.attempts, outcome.seconds)
 
     def widened(self, outcomes: Iterable[Outcome]) -> "Columns":
@@ -94,10 +101,11 @@ class Columns:
         inputs = dict.fromkeys(self.inputs)
         answers = None if self.answers is None else dict.fromkeys(self.answers)
         known_inputs, known_answers = set(inputs), set(answers or ())
-        loose, sampled = self.loose, self.sampled
+        loose, sampled, priced = self.loose, self.sampled, self.priced
         for outcome in outcomes:
             item = outcome.item
             sampled = sampled or outcome.agreement is not None
+            priced = priced or outcome.usd is not None
             if type(item) is not dict:
                 loose = True
             elif not item.keys() <= known_inputs:
@@ -109,7 +117,7 @@ class Columns:
             if type(value) is dict and not value.keys() <= known_answers:
                 answers |= dict.fromkeys(value)
                 known_answers |= value.keys()
-        return Columns(inputs, loose=loose, answers=answers, sampled=sampled)
+        return Columns(inputs, loose=loose, answers=answers, sampled=sampled, priced=priced)
 
     def origins(self) -> list[tuple[str, str]]:
         """What each column is, whatever it is named: its part of the row, and its name there."""

@@ -12,7 +12,7 @@ _HARMLESS = re.compile(r"[+-][\d\s.,;/()+*%-]*(?:\d[eE][+-]?\d+)?", re.ASCII)
 """Numbers, telephone numbers, sums, rules of dashes: without a letter nothing can be called and no cell be named."""
 STARTS = frozenset("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 """No other text is changed."""
-_OWN = ("error", "attempts", "seconds")
+_OWN, _USD = ("error", "attempts", "seconds"), "usd"
 
 
 def guarded(text: str) -> str:
@@ -28,8 +28,9 @@ def unguarded(text: str) -> str:
 
 
 def is_result(fields: Sequence[str]) -> bool:
-    """Whether columns of these names are those of a result that headrace wrote: it ends with three of its own."""
-    last = fields[-len(_OWN) :]
-    return len(last) == len(_OWN) and all(
-        re.fullmatch(f"(headrace_)*{own}", name) for own, name in zip(_OWN, last, strict=True)
-    )
+    """Whether columns of these names are those of a result that headrace wrote: it ends with three of its own, or four."""
+    return any(len(fields) >= len(own) and all(map(_is_own, own, fields[-len(own) :])) for own in (_OWN, (*_OWN, _USD)))
+
+
+def _is_own(own: str, name: str) -> bool:
+    return re.fullmatch(f"(headrace_)*{own}", name) is not None

@@ -112,7 +112,7 @@ def open_source(
 
 def _of_rows(rows: Rows, key: str | None, first: int | None, name: str, *, once: bool) -> Items:
     if key is not None and (rows.fields is None or key not in rows.fields):
-        raise _no_key_column(key, rows.fields)
+        raise _no_key_column(key, rows.fields, rows.notices)
     item_of = _item_maker(key, normalise=False)
     total = rows.total if first is None or rows.total is None else min(rows.total, first)
     return Items(
@@ -191,12 +191,14 @@ def _from_any(make: _ItemOf, position: int, value: Any, *, check: bool) -> Item:
         raise UsageError(f"Item {position} is nested too deeply.", hint="Pass a flat mapping.") from error
 
 
-def _no_key_column(key: str, fields: tuple[str, ...] | None) -> UsageError:
+def _no_key_column(key: str, fields: tuple[str, ...] | None, notices: Iterable[str] = ()) -> UsageError:
+    """`notices` say what was guessed of the table: it may be the wrong sheet, or the wrong header."""
     if fields is None:
         return UsageError(f"There is no key column {key!r}: the items have no columns.", hint="Leave the key out.")
     near = difflib.get_close_matches(key, fields, n=1)
     ask = f"Did you mean {near[0]!r}? " if near else ""
-    return UsageError(f"There is no key column {key!r}.", hint=f"{ask}The columns are: {', '.join(fields)}.")
+    hint = " ".join([f"{ask}The columns are: {', '.join(fields)}.", *notices])
+    return UsageError(f"There is no key column {key!r}.", hint=hint)
 
 
 def _refuse_lookalike(items: object) -> None:

@@ -8,7 +8,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -26,13 +26,19 @@ _SUSPECT_BYTES, _SUSPECT_RATIO = 32 * 1024 * 1024, 250
 _OLE = b"\xd0\xcf\x11\xe0"
 _OLE_BYTES = 64 * 1024 * 1024
 _EXACT = 2**53
+_HEAD_BYTES = 4 * 1024 * 1024
+"""Of a sheet's XML: a thousand rows of most tables."""
+_FORMULA = re.compile(rb"<(?:\w+:)?f[\s>/]")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 
 class Sheet:
-    """One sheet, whose rows can be read again and again. `errors` counts the error cells that were met."""
+    """One sheet, whose rows can be read again and again. `errors` counts the error cells that were met.
 
-    def __init__(self, sheet: Any, where: str) -> None:
+    `stale`: the workbook asks for all its formulas to be worked out when it is opened.
+    """
+
+    def __init__(self, sheet: Any, where: str, *, stale: bool = False) -> None:
         self.last_row: int | None = sheet.max_row
         """As it is declared; with rows that are only formatted."""
         sheet.reset_dimensions()  # programs declare too little, which would cut the table
@@ -42,6 +48,7 @@ class Sheet:
         self.where = f"{where}, sheet {self.name!r}"
         self.errors: Counter[str] = Counter()
         self.first_error = ""
+        self._stale = stale
 
     def rows(self) -> Iterator[tuple[int, list[Any]]]:
         """The numbers and values of the rows that hold anything, in order."""
@@ -53,6 +60,48 @@ class Sheet:
                 # formulas that show nothing are often filled in far below the table
                 if any(value is not None and value != "" for value in values):
                     yield number, values
+
+    def unsaved(self, rows: int) -> dict[int, list[str]]:
+        """Cells of the first `rows` rows that hold a formula whose result was never saved: where they are, by column.
+
+        A program that works nothing out saves no result; one saves 0 for all of them, and asks for them to be worked out.
+        """
+        if not self._has_formulas():
+            return {}
+        found: dict[int, list[str]] = {}
+        zeros: dict[int, list[str]] = {}
+        others = False
+        for shown, formulas in self._twice(rows):
+            for column, (cell, formula) in enumerate(zip(shown, formulas, strict=True)):
+                if formula.data_type != "f":
+                    continue
+                if cell.value is None and cell.data_type == "n":  # an empty text is a result
+                    found.setdefault(column, []).append(cell.coordinate)
+                elif cell.value == 0 and cell.data_type == "n" and self._stale:
+                    zeros.setdefault(column, []).append(cell.coordinate)
+                else:
+                    others = True
+        return found if others or found else zeros
+
+    def _has_formulas(self) -> bool:
+        """As far as its first rows go: most sheets have none, and are not read twice for them."""
+        with self._sheet._get_source() as source:  # noqa: SLF001 - the part's bytes
+            return _FORMULA.search(source.read(_HEAD_BYTES)) is not None
+
+    def _twice(self, rows: int) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+        """The rows with results, and with formulas; to their end, or to what cannot be read as a formula."""
+        book = self._sheet.parent
+        results = self._sheet.iter_rows()
+        formulas = self._sheet.iter_rows()
+        with suppress(Exception):  # openpyxl moves shared formulas about, and stumbles over odd ones
+            for _ in range(rows):
+                shown = next(results)
+                book._data_only = False  # noqa: SLF001 - it is asked for when a first row is
+                try:
+                    meant = next(formulas)
+                finally:
+                    book._data_only = True  # noqa: SLF001
+                yield shown, meant
 
     def _shown(self, cell: Any) -> Any:
         value = cell.value
@@ -88,7 +137,8 @@ def open_sheets(path: Path, where: str) -> list[Sheet]:
             file.close()
             raise
         weakref.finalize(book, file.close)
-        return [Sheet(each, where) for each in book.worksheets]
+        stale = _is_stale(path)
+        return [Sheet(each, where, stale=stale) for each in book.worksheets]
 
 
 @contextmanager
@@ -185,6 +235,13 @@ def _refuse_package(path: Path, where: str) -> None:
                 " table of its size does: it is refused.",
                 hint=_SAVE_ANEW,
             )
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether it asks for all formulas to be worked out. openpyxl says so also of workbooks that say nothing."""
+    with ZipFile(path) as archive, suppress(KeyError):
+        return re.search(rb"fullCalcOnLoad=[\"'](?:1|true)[\"']", archive.read("xl/workbook.xml")) is not None
+    return False
 
 
 def _locked(where: str) -> InputError:

@@ -3,7 +3,7 @@
 Knows nothing of cells' types. Where a choice was made for the person, a notice says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ _HEAD_ROWS = 20
 """Rows that are looked at to find the header."""
 _LOOKED_ROWS = 1000
 """Rows that are looked at for columns without a name, and for errors: more would hold up the first call."""
+_COLUMNS_TOLD = 5
+_SAVE = "Open the file in a spreadsheet program, save it there, and run again."
 _Looked = list[tuple[int, list[Any]]]
 
 
@@ -34,9 +36,12 @@ def open_xlsx(path: Path, where: str, sheet: str | None) -> Rows:
     at = _header_at(looked[:_HEAD_ROWS])
     number, names = looked[at]
     columns = sorted(_filled(names).union(*(_filled(values) for _, values in looked[at + 1 :])))
+    unsaved = chosen.unsaved(_LOOKED_ROWS)
     if len(looked) == at + 1:
-        raise InputError(f"{chosen.where}, has a header but no rows.", hint="Add at least one row below the header.")
+        hint = f"All below it are formulas without a saved result. {_SAVE}" if unsaved else "Add at least one row below it."
+        raise InputError(f"{chosen.where}, has a header but no rows.", hint=hint)
     fields, renamed = column_names([_name(names, column) for column in columns], where)
+    of = dict(zip(columns, fields, strict=True))
     if at:
         notices.append(
             f"{where}: the header was taken to be row {number} of sheet {chosen.name!r};"
@@ -48,7 +53,8 @@ def open_xlsx(path: Path, where: str, sheet: str | None) -> Rows:
             raise InputError(f"{where} was changed while it was used.", hint="Run again.")
         return _rows(chosen, number, columns, fields)
 
-    return Rows(rows, fields, _total(chosen, looked, at), notices=(*notices, *renamed, *_errors(chosen, where)))
+    notices = [*notices, *renamed, *_errors(chosen, where), *_formulas(unsaved, of, where)]
+    return Rows(rows, fields, _total(chosen, looked, at), notices=tuple(notices))
 
 
 def _total(sheet: Sheet, looked: _Looked, header: int) -> int | None:
@@ -126,6 +132,18 @@ def _errors(sheet: Sheet, where: str) -> Iterator[str]:
         yield (
             f"{where}: of the first {_LOOKED_ROWS:,} rows, {cells} an error ({kinds}; the first is"
             f" {sheet.first_error}); errors are read as empty."
+        )
+
+
+def _formulas(unsaved: Mapping[int, list[str]], of: Mapping[int, str], where: str) -> Iterator[str]:
+    if count := sum(map(len, unsaved.values())):
+        cells = "1 cell holds a formula" if count == 1 else f"{count:,} cells hold formulas"
+        named = [repr(of[column]) if column in of else f"without a name, at {at[0]}" for column, at in unsaved.items()]
+        more = f" and {len(named) - _COLUMNS_TOLD} more" if len(named) > _COLUMNS_TOLD else ""
+        told = f"{'column' if len(named) == 1 else 'columns'} {', '.join(named[:_COLUMNS_TOLD])}{more}"
+        yield (
+            f"{where}: of the first {_LOOKED_ROWS:,} rows, {cells} whose result was never saved ({told}; the first is"
+            f" {next(iter(unsaved.values()))[0]}): read as empty or 0. {_SAVE}"
         )
 
 

@@ -56,7 +56,7 @@ class BackUp:
 
     def _send(self, attempt: Attempt) -> None:
         governed = self._governed
-        ticket = governed.governor.ask(governed.lane, governed.estimator.cost(attempt.size))
+        ticket = governed.governor.ask(governed.lane, governed.cost(attempt.request, attempt.size))
         if ticket is not None:
             self._backups.sent()
             attempt.backup = task = asyncio.ensure_future(self._second(attempt, ticket))

@@ -153,6 +153,7 @@ def _both(first: Reply, second: Reply) -> Reply:
         output_tokens=_sum(first.output_tokens, second.output_tokens),
         cached_tokens=_sum(first.cached_tokens, second.cached_tokens),
         reasoning_tokens=_sum(first.reasoning_tokens, second.reasoning_tokens),
+        usd=None if first.usd is None or second.usd is None else first.usd + second.usd,
     )  # fmt: skip
 
 

@@ -10,18 +10,32 @@ from collections.abc import Callable
 import msgspec
 
 from headrace.core.call import Call, Reply, Request, StillRunning
-from headrace.core.errors import AttemptTimeout, CallError, HeadraceError, Unsupported, Verdict
+from headrace.core.errors import (
+    AttemptTimeout,
+    CallError,
+    HeadraceError,
+    ItemError,
+    Unreachable,
+    Unsupported,
+    Untrusted,
+    Verdict,
+)
 from headrace.core.event import CallEnded, CallStarted, Event
 from headrace.core.limits import Cost, End, Hints, Unit
 from headrace.engine.governor import Governor, Lane
 from headrace.engine.watch import Attempt, Watch
 from headrace.flow.estimate import Estimator, Size, size_of
 from headrace.flow.gate import Ticket
+from headrace.flow.most import Most
 from headrace.flow.retry import Retry
+from headrace.task.price import Price
 
 RETRIES_MOST, FIRST_RETRIES_MOST = 10, 50
 """So many calls wait for the retry budget at most: in ten seconds it has room for one, where nothing is answered. The
 first retry of an item is worth more than its third."""
+
+_MAYBE_DONE = frozenset({408, 499, 504, 524})
+"""Somebody between us and the model gave up waiting for it: it may have answered, and be paid for that."""
 
 Late = Callable[[Request, Reply], None]
 
@@ -64,8 +78,11 @@ class Governed:
         estimator: Estimator,
         chance: Callable[[], float],
         late: Late | None = None,
+        price: Price | None = None,
+        stage: str = "",
     ) -> None:
-        """`late` is told of replies that come after their call was given up."""
+        """`late` is told of replies that come after their call was given up. Without a `price`, what calls cost stays
+        unknown. `stage` is named in the events."""
         self.governor = governor
         self.lane = lane
         self.watch = watch
@@ -74,6 +91,9 @@ class Governed:
         self._retry = retry
         self._chance = chance
         self._late = late
+        self._price = price
+        self._most = Most()
+        self._stage = stage
 
     def govern(self, call: Call) -> Call:
         """`call`, made only when the gate lets it, retried as its errors ask for."""
@@ -82,7 +102,7 @@ class Governed:
             tries = Tries()
             size = size_of(request)
             while True:
-                cost = self.estimator.cost(size)
+                cost = self.cost(request, size)
                 ticket = await self.governor.admit(self.lane, cost, again=tries.again, retry=tries.at_fault)
                 tries.attempts += 1
                 try:
@@ -102,6 +122,14 @@ class Governed:
 
         return governed
 
+    def cost(self, request: Request, size: Size) -> Cost:
+        """What to reserve for a call; of money, where there is a budget, as much as it can come to."""
+        cost = self.estimator.cost(size)
+        if self.lane.purse is None or self._price is None:
+            return cost
+        usd = self._price.worst(*self._most.tokens(request, size))
+        return msgspec.structs.replace(cost, usd=usd)
+
     async def attempt(
         self, call: Call, request: Request, ticket: Ticket, *, size: Size, tries: Tries, is_backup: bool = False
     ) -> Reply:
@@ -109,7 +137,7 @@ class Governed:
         loop = asyncio.get_running_loop()
         last = tries.failures >= self._retry.attempts - 1
         attempt = Attempt(request, size, loop.time(), tries.timeouts, last=last, is_backup=is_backup)
-        self._emit(CallStarted(attempt.start_s, tries.attempts, is_backup))
+        self._emit(CallStarted(attempt.start_s, tries.attempts, is_backup, self._stage))
         self.sent += 1
         self.watch.begin(attempt, loop)
         over = _Over()
@@ -163,7 +191,10 @@ class Governed:
                 ticket.cost, reply.input_tokens, reply.output_tokens, reply.cached_tokens
             )
         self.watch.answered(attempt, seconds)
-        return msgspec.structs.replace(reply, attempts=tries.attempts, seconds=round(seconds, 4), hints=None)
+        over.tokens, over.usd = (reply.input_tokens, reply.output_tokens), self._cost(reply)
+        return msgspec.structs.replace(
+            reply, attempts=tries.attempts, seconds=round(seconds, 4), hints=None, usd=over.usd
+        )
 
     def _taken_off(self, attempt: Attempt, tries: Tries, over: "_Over") -> Reply:
         """What comes of an attempt that headrace cancelled."""
@@ -177,12 +208,33 @@ class Governed:
         raise error from None
 
     def _end(self, attempt: Attempt, ticket: Ticket, tries: Tries, over: "_Over", now_s: float) -> None:
-        ended = CallEnded(now_s, now_s - attempt.start_s, over.kind, over.said, over.status, over.paid)
+        if over.paid:
+            over.usd = self._at_most(attempt.size, ticket)
+        ended = CallEnded(
+            now_s, now_s - attempt.start_s, over.kind, over.said, over.status, over.paid, self._stage, *over.tokens, over.usd
+        )  # fmt: skip
         self._emit(ended)
+        tokens = (ended.input_tokens, ended.output_tokens)
+        self.governor.experience.add(over.kind, ended.seconds, attempt.size, *tokens)
         if not over.goes_on:
             tries.alone = self.governor.settle(
-                self.lane, ticket, over.end, cost=over.cost, hints=over.hints, again=tries.failures > 0
-            )
+                self.lane, ticket, over.end, cost=over.cost, hints=over.hints, again=tries.failures > 0,
+                usd=None if over.paid else over.usd,
+            )  # fmt: skip
+
+    def _cost(self, reply: Reply) -> float | None:
+        """What an answer cost; some providers tell it themselves."""
+        if reply.usd is not None or self._price is None:
+            return reply.usd
+        return self._price.usd(reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens)
+
+    def _at_most(self, size: Size, ticket: Ticket) -> float | None:
+        """What a call that was given up may have cost. Where the request names no maximum output, as much output as such
+        calls have."""
+        if self._price is None or ticket.cost.usd:
+            return ticket.cost.usd or None
+        out = ticket.cost.output_tokens if size.max_output is None else size.max_output
+        return self._price.worst(max(size.tokens, ticket.cost.input_tokens), out)
 
     def _timed_out(self, attempt: Attempt, more: str = "") -> AttemptTimeout:
         return AttemptTimeout(
@@ -196,9 +248,11 @@ class Governed:
 
         def came_late(done: asyncio.Future[Reply]) -> None:
             self.governor.unstuck()
-            self.governor.settle(self.lane, ticket, End.IGNORED)
+            came = not done.cancelled() and done.exception() is None
+            usd = self._cost(done.result()) if came else None
+            self.governor.settle(self.lane, ticket, End.IGNORED, usd=usd)
             unanswered = attempt.overtaken_by is None
-            if unanswered and not done.cancelled() and done.exception() is None and self._late is not None:
+            if unanswered and came and self._late is not None:
                 self._late(attempt.request, done.result())
 
         done.add_done_callback(came_late)
@@ -242,7 +296,7 @@ class Governed:
 class _Over:
     """How an attempt ended, gathered on the way out."""
 
-    __slots__ = ("cost", "end", "goes_on", "hints", "kind", "paid", "said", "status")
+    __slots__ = ("cost", "end", "goes_on", "hints", "kind", "paid", "said", "status", "tokens", "usd")
 
     def __init__(self) -> None:
         self.end = End.IGNORED
@@ -251,8 +305,18 @@ class _Over:
         self.kind = self.said = ""
         self.status: int | None = None
         self.paid = self.goes_on = False
+        self.tokens: tuple[int | None, int | None] = (None, None)
+        self.usd: float | None = None
 
     def failed(self, error: HeadraceError) -> None:
         self.kind, self.said = error.kind, error.message
+        self.usd = 0.0 if _is_free(error) else None
         if isinstance(error, CallError):
             self.end, self.hints, self.status = error.end, error.hints, error.status
+
+
+def _is_free(error: HeadraceError) -> bool:
+    """Whether what failed so was never paid for: it was refused, or never sent."""
+    if isinstance(error, CallError) and error.status is not None:
+        return error.status not in _MAYBE_DONE
+    return isinstance(error, Unreachable | Untrusted | ItemError)

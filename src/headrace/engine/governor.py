@@ -5,19 +5,22 @@ The only place that waits for a permit or a moment. Waiting never holds a permit
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
-from headrace.core.errors import HeadraceError, LargerThanLimit, QuotaExhausted, Stopped, SystemicFailure, spoken
-from headrace.core.event import Event, Held
+from headrace.core.errors import LargerThanLimit, QuotaExhausted, Stopped, SystemicFailure, spoken
+from headrace.core.event import Held
 from headrace.core.limits import LONGEST_WAIT_S, Cost, End, Hints, Learnt, Unit
-from headrace.engine.meter import Meter, Since
+from headrace.engine.lane import Lane
+from headrace.engine.meter import Meter
+from headrace.engine.purse import Waiting
 from headrace.flow.concurrency import Concurrency
+from headrace.flow.experience import Experience
 from headrace.flow.gate import Gate, NotBefore, Refused, Ticket
-from headrace.flow.queue import FairQueue, Priority
+from headrace.flow.queue import FairQueue
 
-Emit = Callable[[Event], None]
+__all__ = ["Account", "Governor", "Lane", "governor_of"]
 
 STUCK_S = 30.0
 """How long all places may be held by calls that timed out and cannot be stopped."""
@@ -37,56 +40,13 @@ class Account(msgspec.Struct, frozen=True):
     """Whether other processes and later runs know it by this name."""
 
 
-class Lane:
-    """One run's way through the governor: what the run states, how much it weighs, and whom to tell."""
-
-    def __init__(
-        self,
-        *,
-        stated: Mapping[Unit, float],
-        emit: Emit,
-        fatal: Callable[[HeadraceError], None],
-        weight: float = 1.0,
-        priority: Priority = "normal",
-    ) -> None:
-        self.stated = stated
-        self.emit = emit
-        self.fatal = fatal
-        self.weight = weight
-        self.priority: Priority = priority
-        self.closed_for = ""
-        self.queued = 0
-        self.in_flight = 0
-        self.since: Since | None = None
-        self._sleepers: set[asyncio.Future[None]] = set()
-
-    def close(self, reason: str) -> None:
-        """Start no call any more: whoever waits or would try again gets Stopped. Calls in flight go on."""
-        self.closed_for = self.closed_for or reason
-        for sleeper in self._sleepers:
-            if not sleeper.done():
-                sleeper.set_exception(Stopped(reason))
-
-    async def pause(self, seconds: float) -> None:
-        """Sleep, unless the lane closes first: then raises Stopped."""
-        if self.closed_for:
-            raise Stopped(self.closed_for)
-        loop = asyncio.get_running_loop()
-        sleeper: asyncio.Future[None] = loop.create_future()
-        self._sleepers.add(sleeper)
-        alarm = loop.call_later(seconds, _wake, sleeper)
-        try:
-            await sleeper
-        finally:
-            alarm.cancel()
-            self._sleepers.discard(sleeper)
-
-
 class _Place(asyncio.Future[Ticket]):
     """A place in the queue: what asks, and what for."""
 
     lane: Lane
     cost: Cost
+    waiting: Waiting | None = None
+    """For money, or has been."""
 
 
 class Governor:
@@ -97,6 +57,7 @@ class Governor:
         self.account = account
         self.lanes: list[Lane] = []
         self.meter = Meter(gate)
+        self.experience = Experience()
         self.lending = asyncio.Lock()
         """Held by the one run that shares this account's limits with other processes."""
         self.ready = asyncio.Event()
@@ -104,6 +65,8 @@ class Governor:
         self._loop = asyncio.get_running_loop()
         self._queue: FairQueue[Lane, _Place] = FairQueue()
         self._retries: FairQueue[Lane, _Place] = FairQueue()
+        self._poor: dict[_Place, None] = {}
+        """They wait for money, not in line: they would be in the way of other runs."""
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at_s = math.inf
         self._stuck = 0
@@ -133,7 +96,8 @@ class Governor:
     def close(self, lane: Lane, reason: str) -> None:
         """Start none of this lane's calls any more."""
         lane.close(reason)
-        for place in self._queue.clear(lane) + self._retries.clear(lane):
+        poor = [place for place in self._poor if place.lane is lane]
+        for place in self._queue.clear(lane) + self._retries.clear(lane) + poor:
             if not place.done():
                 place.set_exception(Stopped(lane.closed_for))
         self.pump()
@@ -154,48 +118,98 @@ class Governor:
         """
         if lane.closed_for:
             raise Stopped(lane.closed_for)
-        answer: NotBefore | None = None
-        if not retry and self._queue.head() is None:
+        place: _Place
+        if retry:
+            place = self._new_place(lane, cost)
+            self._retries.push(lane, place)
+            self.pump()
+        elif self._queue.head() is not None:  # whoever is in line before waits for something already
+            place = self._new_place(lane, cost)
+            self._queue.push(lane, place, front=again)
+        else:
             now_s = self._loop.time()
-            asked = self.gate.ask(now_s, cost)
-            if isinstance(asked, Ticket):
+            answer = self._ask(now_s, lane, cost)
+            if isinstance(answer, Ticket):
                 self._queue.charge(lane)
                 self.meter.admitted(now_s)
                 lane.in_flight += 1
-                return asked
-            if isinstance(asked, Refused):
-                raise _larger(asked)
-            answer = asked
+                return answer
+            if isinstance(answer, Refused):
+                raise _larger(answer)
+            place = self._new_place(lane, cost)
+            if answer is None:
+                self._let_earn(place)
+            else:
+                self._queue.push(lane, place, front=again)
+                self._wait(now_s, answer)
+        return await self._admitted(place)
+
+    def _new_place(self, lane: Lane, cost: Cost) -> _Place:
         place = _Place(loop=self._loop)
         place.lane, place.cost = lane, cost
         lane.queued += 1
-        if retry:
-            self._retries.push(lane, place)
-            self.pump()
-        else:
-            self._queue.push(lane, place, front=again)
-            if answer is not None:  # the first in line: whoever is in line before waits for something already
-                self._wait(now_s, answer)
+        return place
+
+    async def _admitted(self, place: _Place) -> Ticket:
+        lane = place.lane
         try:
             return await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled() and place.exception() is None:
-                self.gate.give_back(place.result(), self._loop.time())
-                lane.in_flight -= 1
-                self.pump()
+                self._give_back(lane, place.result())
             raise
         finally:
             lane.queued -= 1
+            if place.waiting is not None and lane.purse is not None:
+                self._poor.pop(place, None)
+                lane.purse.look()
 
     def ask(self, lane: Lane, cost: Cost) -> Ticket | None:
         """The right to call at once, where nobody waits for it."""
         if lane.closed_for or self._queue.head() is not None:
             return None
-        answer = self.gate.ask(self._loop.time(), cost)
+        answer = self._ask(self._loop.time(), lane, cost)
         if not isinstance(answer, Ticket):
             return None
         lane.in_flight += 1
         return answer
+
+    def _ask(
+        self, now_s: float, lane: Lane, cost: Cost, *, waited: bool = False
+    ) -> Ticket | NotBefore | Refused | None:
+        """What the gate says; None where there is no money. Neither is held while the other is waited for."""
+        purse = lane.purse
+        if purse is None:
+            return self.gate.ask(now_s, cost)
+        if not purse.take(cost.usd, waited=waited):
+            return None
+        answer = self.gate.ask(now_s, cost)
+        if not isinstance(answer, Ticket):
+            purse.give_back(cost.usd)
+        return answer
+
+    def _let_earn(self, place: _Place) -> None:
+        """Out of the line until there is money for it; then it is the first of its lane."""
+        again = place.waiting is not None
+        if place.waiting is None:
+            place.waiting = Waiting(place.cost.usd, place.done, lambda: self._back_in_line(place))
+        self._poor[place] = None
+        if place.lane.purse is not None:
+            place.lane.purse.wait(place.waiting, again=again)
+
+    def _back_in_line(self, place: _Place) -> None:
+        self._poor.pop(place, None)
+        self._queue.push(place.lane, place, front=True)
+        self._loop.call_soon(self.pump)
+
+    def _give_back(self, lane: Lane, ticket: Ticket) -> None:
+        """The call was not made."""
+        self.gate.give_back(ticket, self._loop.time())
+        lane.in_flight -= 1
+        if lane.purse is not None:
+            lane.purse.give_back(ticket.cost.usd)
+            lane.purse.look()
+        self.pump()
 
     def settle(
         self,
@@ -206,10 +220,14 @@ class Governor:
         cost: Cost | None = None,
         hints: Hints | None = None,
         again: bool = False,
+        usd: float | None = None,
     ) -> bool:
-        """The call is off the wire: its place is the next one's. True where it was refused for no limit of others."""
+        """The call is off the wire: its place is the next one's. True where it was refused for no limit of others.
+        `usd` is what it came to; None where that is unknown."""
         lane.in_flight -= 1
         alone = self.gate.settle(ticket, self._loop.time(), end, cost=cost, hints=hints, again=again)
+        if lane.purse is not None:
+            lane.purse.settle(ticket.cost.usd, usd)
         self.pump()
         return alone
 
@@ -222,7 +240,7 @@ class Governor:
             if place.done():  # given up by its caller
                 queue.drop()
                 continue
-            answer = self.gate.ask(now_s, place.cost)
+            answer = self._ask(now_s, place.lane, place.cost, waited=place.waiting is not None)
             if isinstance(answer, Ticket):
                 queue.pop()
                 place.lane.in_flight += 1
@@ -231,6 +249,9 @@ class Governor:
             elif isinstance(answer, Refused):
                 queue.drop()
                 place.set_exception(_larger(answer))
+            elif answer is None:
+                queue.drop()
+                self._let_earn(place)
             else:
                 self._wait(now_s, answer)
                 break
@@ -260,11 +281,13 @@ class Governor:
         self._wake_at(answer.at_s)
 
     def _idle(self, now_s: float) -> None:
-        """Nobody is in line for a permit; maybe for the retry budget."""
-        if self._retries.head() is None:
-            self.meter.admitted(now_s)
-        else:
+        """Nobody is in line for a permit; maybe for the retry budget, or for money."""
+        if self._retries.head() is not None:
             self.meter.waiting(now_s, NotBefore(self._alarm_at_s, "retries"))
+        elif self._poor:
+            self.meter.waiting(now_s, NotBefore(math.inf, "budget"))
+        else:
+            self.meter.admitted(now_s)
 
     @property
     def retries_waiting(self) -> int:
@@ -299,7 +322,7 @@ class Governor:
 
     def learnt(self) -> Learnt:
         """What the next run may begin with."""
-        return self.gate.learnt(self._loop.time())
+        return msgspec.structs.replace(self.gate.learnt(self._loop.time()), calls=self.experience.calls())
 
     def limits(self) -> Mapping[Unit, float]:
         """What is known of the account's limits, whole."""
@@ -370,8 +393,3 @@ def governor_of(account: Account) -> Governor:
 
 def _larger(answer: Refused) -> LargerThanLimit:
     return LargerThanLimit(answer.reason, hint="Shorten the item or lower --max-tokens, or raise the limit.")
-
-
-def _wake(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)

@@ -13,8 +13,9 @@ from typing import Protocol
 import msgspec
 
 from headrace.core.errors import StoreError
-from headrace.core.limits import Learnt, Unit
+from headrace.core.limits import Calls, Learnt, Unit
 from headrace.core.ports import Leases
+from headrace.flow.experience import with_earlier
 from headrace.flow.lease import Lease, Share, share_out
 
 RENEW_S = 2.0
@@ -77,6 +78,7 @@ class Lender:
         self._served = 0
         self._eager = False
         self._kept: Learnt | None = None
+        self._earlier = Calls()
         self._kept_at_s = 0.0
 
     async def open(self) -> Learnt:
@@ -84,7 +86,10 @@ class Lender:
         self._lend({unit.value: 0.0 for unit in self._gate.limits()})
         await self._renew()
         self._kept_at_s = asyncio.get_running_loop().time()
-        return await recall(self._store, self._endpoint)
+        learnt = await recall(self._store, self._endpoint)
+        if not self._gate.learnt().calls.ended:  # else those of before have this process's own among them
+            self._earlier = learnt.calls
+        return learnt
 
     async def run(self) -> None:
         """Renew until cancelled."""
@@ -137,7 +142,8 @@ class Lender:
         learnt = self._gate.learnt()
         if learnt not in (self._kept, Learnt()):
             self._kept = learnt
-            now = msgspec.structs.replace(learnt, at=time.time())
+            calls = with_earlier(learnt.calls, self._earlier)
+            now = msgspec.structs.replace(learnt, at=time.time(), calls=calls)
             self._store.remember(self._endpoint, msgspec.json.encode(now))
 
 

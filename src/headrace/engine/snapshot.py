@@ -13,6 +13,9 @@ _FAILURES_MAX = 20
 _SENTENCE_MAX = 300
 _WORD_MAX = 80
 
+ASKED_AGAIN = "asked again"
+"""The cause in `paid_again` whose answers were answers, and are a part of what was paid for them."""
+
 State = Literal["starting", "running", "stopping", "ended"]
 
 
@@ -141,6 +144,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     (it was no value of the type asked for), timeout and other kinds."""
     input_tokens: int = 0
     output_tokens: int = 0
+    usd: float | None = None
+    """What its answered calls cost, as far as that is known; None where it is of none."""
+    unpriced: int = 0
+    """Answered calls whose cost is not known: with them it is at least `usd`."""
+    stage_usd: Mapping[str, float] = {}
+    """Of `usd`, by stage."""
+    paid_again_usd: Mapping[str, float] = {}
+    """What those of `paid_again` cost, by cause. Of `asked again` it is a part of `usd`; of calls that were given up it
+    is what they may have cost at most, and no part of it."""
     p50_s: float | None = None
     p95_s: float | None = None
     p99_s: float | None = None
@@ -175,6 +187,17 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def done(self) -> int:
         return self.ok + self.failed
+
+    @property
+    def usd_an_item(self) -> float | None:
+        """Of those that were asked about."""
+        asked = self.done - self.cached
+        return self.usd / asked if self.usd is not None and asked > 0 else None
+
+    @property
+    def given_up_usd(self) -> float:
+        """What calls may have cost at most whose answer nobody waited for."""
+        return sum(usd for cause, usd in self.paid_again_usd.items() if cause != ASKED_AGAIN)
 
     @property
     def errors_by_status(self) -> dict[str, int]:

@@ -24,7 +24,7 @@ from headrace.core.event import (
     Stopping,
 )
 from headrace.core.item import Failure
-from headrace.engine.snapshot import CallErrors, FailureGroup, Hold, Snapshot, State
+from headrace.engine.snapshot import ASKED_AGAIN, CallErrors, FailureGroup, Hold, Snapshot, State
 from headrace.engine.usage import Usage
 from headrace.flow.quantiles import Quantiles
 
@@ -41,7 +41,6 @@ _ETA_AFTER_ITEMS = 5
 _LEAST_S = 1e-3
 """No rate over less time than this."""
 _OTHER = "other"
-_ASKED_AGAIN = "asked again"
 _OVERTAKEN = frozenset({"", "backup", "overtaken"})
 """What ends a call whose twin was answered first: it did not fail."""
 
@@ -72,6 +71,11 @@ class Tally:
         self._input_tokens = self._output_tokens = 0
         self._call_errors: dict[tuple[str, int | None], int] = {}
         self._paid_again: dict[str, int] = {}
+        self._paid_again_usd: dict[str, float] = {}
+        self._stage_usd: dict[str, float] = {}
+        self._usd = 0.0
+        self._priced = self._unpriced = 0
+        """Answered calls whose cost is known, and those whose is not."""
         self._usage = Usage()
         self._groups: dict[str, _Group] = {}
         self._seconds = Quantiles()
@@ -132,6 +136,12 @@ class Tally:
             self._on_error(event)
         else:
             self._seconds.add(event.seconds)
+            if event.usd is None:
+                self._unpriced += 1
+            else:
+                self._priced += 1
+                self._usd += event.usd
+                self._stage_usd[event.stage] = self._stage_usd.get(event.stage, 0.0) + event.usd
 
     def _on_error(self, event: CallEnded) -> None:
         self._usage.error(event.error, event.status)
@@ -141,15 +151,18 @@ class Tally:
             _count(self._call_errors, (event.error, event.status), (_OTHER, None))
 
     def _on_paid_again(self, event: CallEnded) -> None:
-        if event.error in _OVERTAKEN:
-            _count(self._paid_again, "backup", _OTHER)
-        else:
-            _count(self._paid_again, event.error, _OTHER)
-            if event.error != "cancelled":  # by the user or a deadline: nothing failed
-                self._on_error(event)
+        overtaken = event.error in _OVERTAKEN
+        self._on_paid("backup" if overtaken else event.error, event.usd)
+        if not overtaken and event.error != "cancelled":  # by the user or a deadline: nothing failed
+            self._on_error(event)
 
-    def _on_asked_again(self, _event: AskedAgain) -> None:
-        _count(self._paid_again, _ASKED_AGAIN, _OTHER)
+    def _on_asked_again(self, event: AskedAgain) -> None:
+        self._on_paid(ASKED_AGAIN, event.usd)
+
+    def _on_paid(self, cause: str, usd: float | None) -> None:
+        _count(self._paid_again, cause, _OTHER)
+        if usd is not None:
+            _count(self._paid_again_usd, cause, _OTHER, usd)
 
     def _on_gauge(self, event: Gauge) -> None:
         self._usage.gauge(event, self._ok + self._failed)
@@ -234,6 +247,10 @@ class Tally:
             backups=self._backups,
             call_errors=self._errors(),
             paid_again=dict(self._paid_again),
+            usd=self._usd if self._priced else None,
+            unpriced=self._unpriced,
+            stage_usd=dict(self._stage_usd),
+            paid_again_usd=dict(self._paid_again_usd),
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,
             p50_s=self._seconds.at(0.50),
@@ -323,6 +340,9 @@ class Tally:
 _Name = TypeVar("_Name", str, tuple[str, int | None])
 
 
-def _count(counts: dict[_Name, int], name: _Name, other: _Name) -> None:
+_Amount = TypeVar("_Amount", int, float)
+
+
+def _count(counts: dict[_Name, _Amount], name: _Name, other: _Name, amount: _Amount = 1) -> None:
     name = name if name in counts or len(counts) < _KINDS_MAX else other
-    counts[name] = counts.get(name, 0) + 1
+    counts[name] = counts.get(name, 0) + amount

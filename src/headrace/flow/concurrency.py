@@ -139,6 +139,11 @@ class Ceiling:
         self._clean, self._peak = 0, in_flight
         return True
 
+    @property
+    def is_met(self) -> bool:
+        """Whether refusals showed it, and nothing has cleared it of them."""
+        return self.level is not None and self._cut_s > -math.inf
+
     def _set(self, level: float) -> None:
         self.level = level
         self._fresh_until_s = -math.inf
@@ -246,6 +251,13 @@ class Concurrency:
         if not found and self._knee.base is not None and self._knee.base.in_flight > self._start:
             found = [self._knee.base.in_flight]
         return max(1, int(min(*found, self.most, math.inf))) if found else None
+
+    @property
+    def held_by(self) -> str:
+        """What showed that no more in flight would do: refused, knee, or nothing."""
+        if self.ceiling.is_met:
+            return "refused"
+        return "knee" if self.adaptive and self._knee.found else ""
 
     def __repr__(self) -> str:
         known = min(self.most, self._lent, self.ceiling.level or math.inf)

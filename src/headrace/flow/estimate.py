@@ -63,7 +63,7 @@ class Size(msgspec.Struct, frozen=True, gc=False):
 def size_of(request: Request) -> Size:
     characters, mostly = _measure(message.content for message in request.messages)
     images = sum(len(message.images) for message in request.messages)
-    return Size(characters, len(request.messages), images, mostly, _max_output(request.params))
+    return Size(characters, len(request.messages), images, mostly, max_output_of(request.params))
 
 
 def _measure(texts: Iterable[str]) -> tuple[int, bool]:
@@ -75,7 +75,8 @@ def _measure(texts: Iterable[str]) -> tuple[int, bool]:
     return characters, others <= (MOSTLY_BYTES - 1) * characters
 
 
-def _max_output(params: Mapping[str, Any]) -> int | None:
+def max_output_of(params: Mapping[str, Any]) -> int | None:
+    """The most tokens out that these parameters of a request allow, whatever the provider calls that."""
     for name in _MAXIMUM_OUTPUT:
         most = params.get(name)
         if isinstance(most, int) and not isinstance(most, bool) and most > 0:

@@ -324,7 +324,8 @@ class Gate:
         told = tuple(told for rate in self.rates.values() if (told := rate.told) is not None)
         per_s = {unit.value: found for (unit, w), rate in self.rates.items() if (found := rate.learnt) is not None}
         spent = {unit.value: rate.used(now_s) for (unit, w), rate in self.rates.items() if w == MINUTE_S}
-        return Learnt(self.concurrency.learnt, told, per_s, spent)
+        held_by = "" if self._blame.found is Unit.REQUESTS else self.concurrency.held_by
+        return Learnt(self.concurrency.learnt, told, per_s, spent, held_by=held_by)
 
     # A share of a limit, where several processes use it.
 

@@ -42,3 +42,16 @@ class Quantiles:
         halves = [seen // 2 for seen in accumulate(self._bins)]
         self._bins = [here - before for before, here in zip([0, *halves], halves, strict=False)]
         self.count = halves[-1]
+
+    def bins(self) -> dict[int, int]:
+        """What is in it, for keeping: how many in each bin that is not empty."""
+        return {index: count for index, count in enumerate(self._bins) if count}
+
+
+def middle(index: int) -> float:
+    """The duration in the middle of a bin."""
+    return LEAST_S * math.exp((min(max(index, 0), _BINS - 1) - 0.5) * _LOG_STEP) if index > 0 else 0.0
+
+
+WIDTH = 1.02
+"""From the lower end of a bin to its upper one."""

@@ -21,12 +21,19 @@ from headrace.provider.verdict import QUOTA_CODES, error_of
 
 _MODEL_SDKS = {
     "openai", "anthropic", "groq", "mistralai", "cohere", "together", "cerebras", "litellm", "ollama", "xai_sdk",
+    "langchain_core",
 }  # fmt: skip
 _MODEL_PACKAGES = ("google.genai", "google.generativeai")
 _WEB = {
     "httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "requests", "urllib3", "urllib", "http", "botocore",
     "curl_cffi", "niquests", "google",
 }  # fmt: skip
+_CONDITIONS = {
+    "ModelAuthenticationError": 401, "ModelPermissionDeniedError": 403, "ModelNotFoundError": 404,
+    "ModelInvalidRequestError": 400, "ContextOverflowError": 400, "ModelRateLimitError": 429, "ModelAPIError": 500,
+}  # fmt: skip
+"""LangChain's names for what providers answer, where its integration gives no status."""
+_TOO_LONG = "ContextOverflowError"
 _STATUS_NAMES = ("status_code", "http_status", "status", "code")
 _UNREACHABLE = {
     "ConnectError", "ConnectTimeout", "ConnectTimeoutError", "ClientConnectorError", "NewConnectionError",
@@ -35,7 +42,7 @@ _UNREACHABLE = {
 _PASSING = _UNREACHABLE | {
     "APIConnectionError", "APITimeoutError", "TimeoutError", "ConnectionError", "TimeoutException", "ReadTimeout",
     "ReadTimeoutError", "RemoteProtocolError", "ClientConnectionError", "ClientPayloadError", "ChunkedEncodingError",
-    "MaxRetryError",
+    "MaxRetryError", "ModelConnectionError", "ModelTimeoutError",
 }  # fmt: skip
 _PASSING_OF_KNOWN = {
     "Timeout", "NetworkError", "ProxyError", "ProtocolError", "IncompleteRead", "RetryError", "HTTPClientError",
@@ -47,6 +54,8 @@ _AT_FAULT = {
     "LocationParseError", "LocationValueError", "TooManyRedirects",
 }  # fmt: skip
 """The request itself, although their line of classes says transport."""
+_CLOSED = "Event loop is closed"
+"""What asyncio says where a pool gives out a connection that an earlier run left there; the next one may be new."""
 _UNFIT = {"APIResponseValidationError"}
 """An answer that is fine but for its form."""
 _SECRET_HEADERS = {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"}
@@ -105,6 +114,8 @@ def _of_answer(error: BaseException, now_wall_s: float) -> CallError | None:
     headers = _headers(error, response)
     status = _status(error, response, anyhow=is_model or _is_web(type(error)) or bool(headers))
     body = _body(error, response)
+    if is_model and status is None:
+        status = next((_CONDITIONS[name] for name in names if name in _CONDITIONS), None)
     if is_model and (status is None or status < 300):  # an error in the middle of a stream that began well
         if not complaint_of(body).codes:
             return None
@@ -112,7 +123,8 @@ def _of_answer(error: BaseException, now_wall_s: float) -> CallError | None:
     if status is None or status < 300:
         return None
     if not body:
-        body = _json({"error": {"message": _words(error)}})
+        code = {"code": "context_length_exceeded"} if _TOO_LONG in names else {}
+        body = _json({"error": {"message": _words(error), **code}})
     if is_model:
         found = error_of(status, headers, body, now_wall_s)
     else:
@@ -203,6 +215,11 @@ def _json(value: Any) -> bytes:
 
 def _of_connection(error: BaseException) -> CallError | None:
     names = _names(error)
+    if type(error) is RuntimeError and _words(error) == _CLOSED:
+        return Transient(
+            "The function's client kept a connection of an event loop that has ended.",
+            hint="Make asynchronous clients inside the function, or give a chain as chain.invoke.",
+        )
     passing = names & _PASSING or (names & _PASSING_OF_KNOWN and (_is_web(type(error)) or _is_model(error)))
     if names & _AT_FAULT or not passing:
         return None

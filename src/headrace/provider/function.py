@@ -1,27 +1,21 @@
-"""A user's own function as a Call: async on the event loop, plain in a thread.
-
-Its result must have a JSON form, because an outcome is stored before it is delivered.
-"""
+"""A user's own function as a Call: async on the event loop, plain in a thread. A LangChain runnable is one too."""
 
 import asyncio
 import inspect
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from headrace.core.call import Call, Reply, Request
 from headrace.core.errors import FunctionError, HeadraceError
-from headrace.core.jsonform import json_form
-from headrace.provider.foreign import foreign_error, told
+from headrace.provider.result import error_in, reply_of, worked
 from headrace.provider.threads import Threads
 
 Function = Callable[[Any], Any]
 
 
-def function_call(function: Function, threads: Threads) -> Call:
+def function_call(function: Any, threads: Threads) -> Call:
     """A Call that hands the request's item to `function` and gives back its result as JSON."""
+    function = called(function)
     run = _on_loop(function) if is_async(function) else _in_thread(function, threads)
 
     async def call(request: Request) -> Reply:
@@ -30,7 +24,16 @@ def function_call(function: Function, threads: Threads) -> Call:
     return call
 
 
-def is_async(function: Function) -> bool:
+def called(work: Any, *, plain: bool = False) -> Any:
+    """What is called with an item: of a runnable (LangChain, LangGraph) its `ainvoke`, or with `plain` its `invoke`;
+    `work` itself where it is none."""
+    if isinstance(work, type) or not (callable(getattr(work, "invoke", None)) and hasattr(work, "ainvoke")):
+        return work
+    return work.invoke if plain or not callable(work.ainvoke) else work.ainvoke
+
+
+def is_async(function: Any) -> bool:
+    function = called(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - the method, not whether there is one
 
 
@@ -46,37 +49,33 @@ def _on_loop(function: Function) -> Callable[[Any], Awaitable[Reply]]:
         except HeadraceError:
             raise
         except Exception as error:
-            raise _ours(error) from error
-        return _reply(result)
+            raise error_in(error) from error
+        return reply_of(result)
 
     return run
 
 
+class _Awaited(BaseException):
+    """A plain function gave something to await, as `lambda item: chain.ainvoke(item)` does. Nothing went wrong, so it
+    passes by whatever looks for exceptions."""
+
+    def __init__(self, result: Awaitable[Any]) -> None:
+        super().__init__("to be awaited")
+        self.result = result
+
+
 def _in_thread(function: Function, threads: Threads) -> Callable[[Any], Awaitable[Reply]]:
-    def work(item: Any) -> Reply:
+    def finished(item: Any) -> Any:
+        result = function(item)
+        if inspect.isawaitable(result):
+            raise _Awaited(result)
+        return result
+
+    async def run(item: Any) -> Reply:
         try:
-            result = function(item)
-        except HeadraceError:
-            raise
-        except Exception as error:
-            raise _ours(error) from error
-        return _reply(result)
+            return await threads.run(lambda each: worked(finished, each), item)
+        except _Awaited as awaited:
+            result = awaited.result
+        return await _on_loop(lambda _item: result)(item)
 
-    return lambda item: threads.run(work, item)
-
-
-def _reply(result: Any) -> Reply:
-    try:
-        return Reply(msgspec.json.encode(result, enc_hook=json_form).decode())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise FunctionError(
-            f"The function returned {type(result).__name__}, which has no JSON form ({error}).",
-            hint="Return text, numbers, lists, dicts, dataclasses or Pydantic models: outcomes are stored before they are delivered.",
-        ) from error
-
-
-def _ours(error: Exception) -> HeadraceError:
-    """An SDK's error is treated as our own call's would be; any other is this item's."""
-    return foreign_error(error, time.time()) or FunctionError(
-        told(error), hint="The function raised this for this item; mend it, and run again."
-    )
+    return run

@@ -1,5 +1,6 @@
 """The words that describe a simulated provider, `a=1,b=2`: a text comes in, words and numbers go out, nonsense is told."""
 
+import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
@@ -24,7 +25,8 @@ def pairs(
             value += f",{piece}"
             continue
         if not found or first not in known:
-            raise UsageError(f"{who} does not know {piece!r}.", hint=f"Write WORD=VALUE with: {', '.join(known)}.")
+            ask = meant(first, known) if found else ""
+            raise UsageError(f"{who} does not know {piece!r}.", hint=f"{ask}Write WORD=VALUE with: {', '.join(known)}.")
         if word:
             yield word, value
         word, value = first, rest.strip()
@@ -60,4 +62,11 @@ def one_of(word: str, value: str, known: tuple[T, ...]) -> T:
     for each in known:
         if value == each:
             return each
-    raise UsageError(f"{word}={value} is not known.", hint=f"Write {word}= with one of: {', '.join(known)}.")
+    hint = f"{meant(value, known)}Write {word}= with one of: {', '.join(known)}."
+    raise UsageError(f"{word}={value} is not known.", hint=hint)
+
+
+def meant(word: str, known: Collection[str]) -> str:
+    """The known word that is most like this one, as a question; empty where none is."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {near[0]}? " if near else ""

@@ -1,12 +1,16 @@
-"""A survey and a snapshot in, the section on time and tokens out: how they are distributed, and what they add up to."""
+"""A survey and a snapshot in, the section on cost, time and tokens out: how they are distributed, and what they add up
+to."""
+
+from collections.abc import Iterator
 
 from headrace.core.ports import Counts
 from headrace.engine.snapshot import Snapshot
 from headrace.report.answers import estimated, histogram
 from headrace.report.html import element, esc, note
+from headrace.report.lines import cost_line, paid_again_line
 from headrace.report.measure import Summary
 from headrace.report.survey import Survey
-from headrace.report.text import duration, number, percent, plural
+from headrace.report.text import dollars, duration, number, percent, plural
 
 _PERCENTILES = (("median", "median"), ("p90", "P90"), ("p95", "P95"), ("p99", "P99"), ("most", "most"))
 
@@ -24,7 +28,8 @@ def cost(found: Survey, counts: Counts, snapshot: Snapshot | None) -> str:
     said = _sentences(found, counts, snapshot)
     if cards:
         said = f"The dashed lines are the median and P95. {said}"
-    return f"{_table(known)}{note(said.strip())}\n{element('div', cards, 'fields')}"
+    paid = element("p", " ".join(_paid(found, counts, snapshot)))
+    return f"{paid}{_table(known)}{note(said.strip())}\n{element('div', cards, 'fields')}"
 
 
 def _card(name: str, unit: str, numbers: Summary) -> str:
@@ -51,6 +56,27 @@ def _table(known: list[tuple[str, str, Summary]]) -> str:
 
 def _amount(value: float, unit: str) -> str:
     return duration(value) if unit == "s" else number(float(round(value)))
+
+
+def _paid(found: Survey, counts: Counts, snapshot: Snapshot | None) -> Iterator[str]:
+    """What it cost, over all sessions, and what of the last one was paid more than once."""
+    asked = found.items - found.cached
+    if counts.usd is not None:
+        each = (
+            f", {dollars(counts.usd / asked)} for each of the {plural(asked, 'item')} that took a call" if asked else ""
+        )
+        yield f"The answers cost {dollars(counts.usd)}{each}."
+    elif counts.input_tokens or counts.output_tokens:
+        yield "What the answers cost is not known: the model has no price."
+    if snapshot is None:
+        return
+    if counts.usd is not None and snapshot.unpriced:
+        yield f"Last session: {cost_line(snapshot)}."
+    if again := paid_again_line(snapshot):
+        yield f"Perhaps paid for and not used in the last session: {again}."
+    stages = {name: usd for name, usd in snapshot.stage_usd.items() if name}
+    if len(stages) > 1:
+        yield f"By stage: {', '.join(f'{name} {dollars(usd)}' for name, usd in stages.items())}."
 
 
 def _sentences(found: Survey, counts: Counts, snapshot: Snapshot | None) -> str:

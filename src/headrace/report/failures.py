@@ -5,7 +5,7 @@ from headrace.report.html import element, esc, excerpt, folded
 from headrace.report.items import main_of
 from headrace.report.sample import Row
 from headrace.report.survey import FailedKind, Reason, Survey
-from headrace.report.text import duration, percent, plural
+from headrace.report.text import duration, key_told, percent, plural
 
 _REASONS_SHOWN = 6
 
@@ -39,7 +39,7 @@ def _example(row: Row, message: str) -> str:
     text = excerpt(main_of(row).text)
     own = f'<br><span dir="auto">{esc(row.message)}</span>' if row.message != message else ""
     raw = f'<br><span class="soft">it answered:</span> {folded(row.raw)}' if row.raw.text else ""
-    return f'<span class="mono soft">{esc(excerpt(row.key, 60))}</span> <span dir="auto">{esc(text)}</span>{own}{raw}'
+    return f'<span class="mono soft">{esc(excerpt(key_told(row.key), 60))}</span> <span dir="auto">{esc(text)}</span>{own}{raw}'
 
 
 def slowest(found: Survey) -> str:
@@ -60,7 +60,7 @@ def _slow(row: Row, most: float) -> str:
     failed = f' <span class="bad">{esc(row.kind)}</span>' if row.kind else ""
     tries = f", {plural(row.attempts, 'call')}" if row.attempts > 1 else ""
     return (
-        f'<tr><th scope="row" dir="auto"><span class="mono soft">{esc(excerpt(row.key, 60))}</span>{failed} '
+        f'<tr><th scope="row" dir="auto"><span class="mono soft">{esc(excerpt(key_told(row.key), 60))}</span>{failed} '
         f'{esc(excerpt(main_of(row).text))}</th><td><svg aria-hidden="true">{rect}</svg></td>'
         f'<td class="n">{esc(duration(row.seconds))}{esc(tries)}</td></tr>'
     )

@@ -7,7 +7,7 @@ from headrace.report.fields import ANSWER, Distribution
 from headrace.report.html import class_of, esc, excerpt, folded, left_out
 from headrace.report.sample import COLUMNS_MAX, Cut, Row
 from headrace.report.survey import FAILED_ROWS_MAX, SLOWEST, Survey
-from headrace.report.text import duration, plural
+from headrace.report.text import duration, key_told, plural
 
 TABLE_MAX = 3_500_000
 """Bytes of all rows together: the page is to open on a phone."""
@@ -98,7 +98,7 @@ def _row(row: Row, names: Sequence[str], most: int) -> str:
 def _item(row: Row, most: int) -> str:
     """The item's key and the text it was asked about; the other columns are behind it."""
     main = main_of(row).to(most)
-    key = f'<span class="key mono">{esc(excerpt(row.key, _KEY))}</span>'
+    key = f'<span class="key mono">{esc(excerpt(key_told(row.key), _KEY))}</span>'
     opening = f'<td class="item" data-n="{row.position}">{key}'
     if len(row.item) <= 1:
         return f"{opening}{folded(main)}</td>"

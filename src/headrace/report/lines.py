@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from headrace.engine.snapshot import CallErrors, FailureGroup, LimitChange, LimitUse, Snapshot
+from headrace.engine.snapshot import ASKED_AGAIN, CallErrors, FailureGroup, LimitChange, LimitUse, Snapshot
 from headrace.report.signs import Glyphs, Part, printable
-from headrace.report.text import allowance, cells, duration, limit_of, percent, plural, rate, size
+from headrace.report.text import allowance, cells, dollars, duration, keys_told, limit_of, percent, plural, rate, size
 
 _GROUPS_SHOWN = 5
 _MESSAGE_WIDTH = 300
@@ -98,6 +98,8 @@ def log_line(snapshot: Snapshot, told_s: float = 0.0) -> str:
     of_total = f" of {snapshot.total:,}" if snapshot.total is not None else ""
     parts = [f"{_whole(math.floor(snapshot.seconds))}: {snapshot.done:,}{of_total} done", f"{snapshot.ok:,} ok"]
     parts += [text for text, _ in _outcomes(snapshot)[1:]]
+    if snapshot.usd is not None:
+        parts.append(_paid(snapshot, snapshot.usd))
     parts.append(rate(snapshot.rate))
     if snapshot.eta_s is not None:
         parts.append(f"about {_left(snapshot.eta_s)} left")
@@ -172,7 +174,37 @@ def _counts(snapshot: Snapshot) -> list[Part]:
     tokens = snapshot.input_tokens + snapshot.output_tokens
     if tokens:
         parts.append((f"{tokens:,} tokens", "dim"))
+    if snapshot.usd is not None:
+        parts.append((_paid(snapshot, snapshot.usd), ""))
     return parts
+
+
+def _paid(snapshot: Snapshot, usd: float) -> str:
+    return f"at least {dollars(usd)}" if snapshot.unpriced else dollars(usd)
+
+
+def cost_line(snapshot: Snapshot) -> str:
+    """What was paid, of which model's calls that is not known, and what an item came to."""
+    if snapshot.usd is None:
+        return ""
+    parts = [_paid(snapshot, snapshot.usd)]
+    if snapshot.usd_an_item:
+        parts.append(f"{dollars(snapshot.usd_an_item)} an item")
+    if snapshot.unpriced:
+        parts.append(f"{plural(snapshot.unpriced, 'call')} of unknown cost")
+    return ", ".join(parts)
+
+
+def paid_again_line(snapshot: Snapshot) -> str:
+    """What was paid more than once, or for nothing, and why."""
+    if not snapshot.paid_again:
+        return ""
+    usd, parts = snapshot.paid_again_usd, []
+    for cause, count in sorted(snapshot.paid_again.items(), key=lambda pair: -pair[1])[:_KINDS_SHOWN]:
+        most = "" if cause == ASKED_AGAIN else "at most "
+        parts.append(f"{count:,} {cause}" + (f" ({most}{dollars(usd[cause])})" if cause in usd else ""))
+    more = ", ..." if len(snapshot.paid_again) > _KINDS_SHOWN else ""
+    return f"{', '.join(parts)}{more}"
 
 
 def _retries(count: int) -> str:
@@ -299,6 +331,8 @@ def summary_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:
     if snapshot.input_tokens or snapshot.output_tokens:
         paid.append(f"{plural(snapshot.input_tokens, 'token')} in, {snapshot.output_tokens:,} out")
     yield (f"  {', '.join(paid)}", "")
+    if cost := cost_line(snapshot):
+        yield (f"  {cost}", "")
     pace = f"  {duration(snapshot.seconds)}, {rate(snapshot.rate)}"
     if snapshot.calls:
         pace += f", at most {snapshot.most_in_flight:,} in flight"
@@ -326,7 +360,8 @@ def _details(snapshot: Snapshot) -> Iterator[str]:
     long = snapshot.seconds >= _AVERAGE_AFTER_S  # a few calls at once are no average
     yield f"used on average: {', '.join(limits)}" if limits and long else ""
     yield _failed_calls(snapshot.call_errors) if snapshot.call_errors else ""
-    yield f"perhaps paid for and not used: {_kinds(snapshot.paid_again.items())}" if snapshot.paid_again else ""
+    again = paid_again_line(snapshot)
+    yield f"perhaps paid for and not used: {again}" if again else ""
     process = [f"CPU {duration(snapshot.cpu_s)}"] if snapshot.cpu_s else []
     process += [f"at most {size(snapshot.memory_bytes)} of memory"] if snapshot.memory_bytes else []
     yield f"this process: {', '.join(process)}" if process else ""
@@ -347,9 +382,7 @@ def _groups(groups: Sequence[FailureGroup], glyphs: Glyphs) -> Iterator[Part]:
             yield (f"  {glyphs.arrow} {printable(group.hint, _MESSAGE_WIDTH, glyphs.more)}", "")
         if group.keys:
             keys = [printable(key, _KEY_WIDTH, glyphs.more) for key in group.keys[:_KEYS_SHOWN]]
-            left = group.count - len(keys)
-            rest = f" and {left:,} more" if left else ""
-            yield (f"  {'item' if group.count == 1 else 'items'} {', '.join(keys)}{rest}", "dim")
+            yield (f"  {keys_told(keys, group.count)}", "dim")
     left = len(groups) - _GROUPS_SHOWN
     if left > 0:
         yield (f"and {plural(left, 'other kind')} of failure", "red")

@@ -7,7 +7,7 @@ from headrace.engine.snapshot import Snapshot
 from headrace.report.chart import legend, shares
 from headrace.report.html import element, esc, excerpt, figures, note
 from headrace.report.survey import Survey
-from headrace.report.text import duration, percent, plural, rate
+from headrace.report.text import dollars, duration, percent, plural, rate
 
 _MODEL_MAX = 70
 
@@ -56,7 +56,7 @@ def totals(info: RunInfo, counts: Counts, found: Survey, snapshot: Snapshot | No
     if counts.input_tokens or counts.output_tokens:
         second += [("tokens in", f"{counts.input_tokens:,}", ""), ("tokens out", f"{counts.output_tokens:,}", "")]
     if found.usd is not None:
-        second.append(("US dollars", f"{found.usd:,.4f}" if found.usd < 1 else f"{found.usd:,.2f}", ""))
+        second.append(("cost", dollars(found.usd), ""))
     second += _pace(snapshot)
     parts = [
         ("f-ok", float(counts.ok), f"{counts.ok:,} answered"),

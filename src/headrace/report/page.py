@@ -30,9 +30,12 @@ from headrace.report.opening import footer, of_session, opening, totals
 from headrace.report.survey import survey
 from headrace.task.prompt import Template
 
+_ENDINGS = frozenset({".html", ".htm"})
+
 
 def report(path: str | os.PathLike[str], info: RunInfo, history: History) -> None:
     """Write the page of this run, from what the store has of it. Raises OutputError and StoreError."""
+    check_name(path)
     kept = history.run(info.id) or info
     write(path, render(kept, history.counts(kept.id), lambda: history.scan(kept.id)))
 
@@ -115,8 +118,20 @@ def write(path: str | os.PathLike[str], page: str) -> None:
         raise _unwritable(target, error) from error
 
 
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Raises OutputError for a name that no browser would take for a page."""
+    target = Path(path)
+    if target.suffix.lower() not in _ENDINGS:
+        what = f"ends in {target.suffix}" if target.suffix else "has no ending"
+        raise OutputError(
+            f"The report {path} {what}; a report is a page of HTML.",
+            hint=f"Name it {target.with_suffix('.html') if target.name else 'report.html'}; a browser prints it as PDF.",
+        )
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raises OutputError where a report could not be written; for before the first call rather than after the last."""
+    check_name(path)
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

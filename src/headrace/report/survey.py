@@ -100,7 +100,7 @@ class _Gathered:
         self._items += 1
         self._cached += outcome.cached
         self._retried += outcome.attempts > 1
-        if outcome.usd is not None:
+        if outcome.usd is not None and not outcome.cached:
             self._usd = (self._usd or 0.0) + outcome.usd
         if outcome.error is None:
             self._ok += 1

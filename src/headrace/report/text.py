@@ -6,6 +6,7 @@ Knows neither terminals nor HTML.
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ _MINUTE_S = 60
 _HOUR_S = 3600
 _DAY_S = 86_400
 _INTEGER_MAX = 10**300
+_OF_PLACE = re.compile(r"([0-9]{1,15})-[0-9a-f]{12}((?:::[0-9]{1,15})*)")
+"""A key of who named no column for it: position and content, and which of the parts that were made of it."""
 _WINDOWS = {1.0: ("s", "a second"), 60.0: ("min", "a minute"), 3600.0: ("h", "an hour"), 86_400.0: ("day", "a day")}
 
 
@@ -73,6 +76,26 @@ def shown(value: Any) -> str:
             return str(msgspec.json.decode(text)) if text.startswith('"') else text  # a date, a UUID
 
 
+def key_told(key: str) -> str:
+    """A key as people know the item: `row 17` where it is made of position and content, `row 17 part 2` of a part."""
+    found = _OF_PLACE.fullmatch(key)
+    if found is None:
+        return key
+    part = ".".join(str(int(place) + 1) for place in found[2].split("::")[1:])
+    return f"row {int(found[1]) + 1}{f' part {part}' if part else ''}"
+
+
+def keys_told(keys: Sequence[str], count: int) -> str:
+    """The first keys of so many items: `rows 17, 40 and 3 more`, `item abc`."""
+    words = [key_told(key) for key in keys]
+    if all(word != key for word, key in zip(words, keys, strict=True)):
+        words, noun = [word.removeprefix("row ") for word in words], "row"
+    else:
+        noun = "item"
+    left = count - len(keys)
+    return f"{noun if count == 1 else f'{noun}s'} {', '.join(words)}{f' and {left:,} more' if left else ''}"
+
+
 def number(value: float) -> str:
     """1,204 or 3.57: three digits that matter where it has a fraction."""
     if isinstance(value, int) and abs(value) >= _INTEGER_MAX:
@@ -104,6 +127,13 @@ def rate(items_per_s: float) -> str:
         return f"{items_per_s:.1f} items/s"
     per_min = items_per_s * _MINUTE_S
     return f"{per_min:.1f} items/min" if per_min >= 1 else f"{per_min * _MINUTE_S:.1f} items/h"
+
+
+def dollars(usd: float) -> str:
+    """$1,204.50, $0.0123; below a cent as many digits as say something."""
+    if usd >= 1 or usd <= 0:
+        return f"${usd:,.2f}" if usd > 0 else "$0"
+    return f"${usd:.4f}" if usd >= 0.001 else f"${usd:.{min(20, 2 - math.floor(math.log10(usd)))}f}"
 
 
 def size(count: float) -> str:

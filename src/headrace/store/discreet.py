@@ -22,6 +22,8 @@ _KEPT = frozenset(
 """Of a run's spec, as they are. The answer's type is kept without its descriptions, of parameters what is no text."""
 _OF_ANSWERS = frozenset({"answer", "truncated", "refusal", "repeated-key"})
 """Kinds whose message has nothing of an item but its key: what they quote is the answer."""
+_OF_A_VALIDATOR = re.compile(r"(: a validator of the type refused it): .*", re.DOTALL)
+"""The words of a person's own code, as a function's: it can say whatever it knows."""
 _OUR_OWN = re.compile(
     r"interrupted$|(?:Every column that the prompt names is empty|The deadline of [\d.e+]+ s has passed"
     r"|(?:The provider|The simulated provider|The server that the function asked) answered \d{3}"
@@ -55,7 +57,14 @@ def quiet_outcome(info: RunInfo, outcome: Outcome) -> Outcome:
     error = outcome.error
     if error is not None and (error.kind not in _OF_ANSWERS or info.spec.get("work") != "ask"):
         error = Failure(error.kind, _own(error.message))
+    elif error is not None:
+        error = msgspec.structs.replace(error, message=quiet_rejection(error.message))
     return msgspec.structs.replace(outcome, item={_column(info): outcome.key}, error=error)
+
+
+def quiet_rejection(reason: str) -> str:
+    """Why an answer was no value, without what a person's own validator said about it."""
+    return _OF_A_VALIDATOR.sub(rf"\1. {UNSAID}", reason)
 
 
 def quiet_figures(figures: bytes) -> bytes:

@@ -14,9 +14,9 @@ from headrace.core.call import Reply
 from headrace.core.digest import Digest
 from headrace.core.errors import RunIsLive
 from headrace.core.item import Outcome
-from headrace.core.ports import Answered, Counts, Decide, Done, Figures, Record, Rejected, RunInfo
-from headrace.store import tables
-from headrace.store.discreet import is_discreet, quiet_figures, quiet_outcome, quiet_run
+from headrace.core.ports import Answered, Counts, Decide, Done, Drawn, Figures, Record, Rejected, RunInfo
+from headrace.store import purses, tables
+from headrace.store.discreet import is_discreet, quiet_figures, quiet_outcome, quiet_rejection, quiet_run
 
 
 class Memory:
@@ -31,6 +31,7 @@ class Memory:
         self.outcomes: dict[str, dict[str, tuple[int, Outcome]]] = {}
         self.leases: dict[str, dict[int, bytes]] = {}
         self.endpoints: dict[str, tuple[float, bytes]] = {}
+        self.budgets: dict[str, purses.Budget] = {}
         self.alive: set[int] = set()
         self._numbers = count(1)
 
@@ -105,6 +106,15 @@ class MemoryStore:
         at = time.time()
         self._ask(lambda: self.memory.endpoints.update({endpoint: (at, data)}))
 
+    async def draw(self, budget: str, purse: str, *, spent: int, hold: int, limit: int | None = None) -> Drawn:
+        told: list[Drawn] = []
+        await self._transaction(lambda: told.append(self._drawn(purses.Draw(budget, purse, spent, hold, limit))))
+        return told[0]
+
+    async def budget(self, budget: str) -> Drawn | None:
+        found = self.memory.budgets.get(budget)
+        return None if found is None else purses.stands(found)
+
     def runs(self) -> list[RunInfo]:
         found = sorted(self.memory.runs.values(), key=lambda info: -info.started_at)
         return [msgspec.structs.replace(info, figures=None) for info in found]
@@ -114,11 +124,12 @@ class MemoryStore:
 
     def counts(self, run: str) -> Counts:
         outcomes = [outcome for _, outcome in self.memory.outcomes.get(run, {}).values()]
+        known = [outcome.usd for outcome in outcomes if outcome.usd is not None and not outcome.cached]
         row = (
             len(outcomes), sum(outcome.ok for outcome in outcomes), sum(outcome.attempts for outcome in outcomes),
             sum(outcome.input_tokens or 0 for outcome in outcomes if not outcome.cached),
             sum(outcome.output_tokens or 0 for outcome in outcomes if not outcome.cached),
-            sum(bool(outcome.dropped) for outcome in outcomes),
+            sum(bool(outcome.dropped) for outcome in outcomes), sum(known) if known else None,
         )  # fmt: skip
         return tables.counts_of(row, self.memory.runs[run].total if run in self.memory.runs else None)
 
@@ -130,6 +141,9 @@ class MemoryStore:
     async def close(self) -> None:
         if self._owner in self.memory.alive:
             self._flush()  # what was posted
+            budgets = self.memory.budgets
+            for name, budget in budgets.items():
+                budgets[name] = purses.closed(budget, lambda _, owner: owner != str(self._owner))
         self.crash()
 
     def crash(self) -> None:
@@ -171,7 +185,9 @@ class MemoryStore:
             if isinstance(record, Answered):
                 memory.answers[record.digest] = (time.time(), record.reply)
             elif isinstance(record, Rejected):
-                memory.evidence.append((record.digest, record.reply, record.reason))
+                discreet = any(map(is_discreet, memory.runs.values()))
+                reason = quiet_rejection(record.reason) if discreet else record.reason
+                memory.evidence.append((record.digest, record.reply, reason))
                 memory.answers.pop(record.digest, None)
             if memory.claims.get(record.digest) == self._owner:
                 del memory.claims[record.digest]
@@ -186,6 +202,13 @@ class MemoryStore:
             return error
         memory.leases[endpoint] = {**alive, self._owner: lease}
         return lease
+
+    def _drawn(self, asked: purses.Draw) -> Drawn:
+        memory = self.memory
+        known = memory.budgets.get(asked.budget)
+        after, drawn = purses.drawn(known, asked, str(self._owner), lambda owner: int(owner) in memory.alive)
+        memory.budgets[asked.budget] = after
+        return drawn
 
     def _unlease(self, endpoint: str) -> None:
         self.memory.leases.get(endpoint, {}).pop(self._owner, None)

@@ -19,9 +19,9 @@ from headrace.core.call import Reply
 from headrace.core.digest import Digest
 from headrace.core.errors import RunIsLive, StoreError
 from headrace.core.item import Outcome
-from headrace.core.ports import Answered, Decide, Done, Figures, Record, Rejected, Released, RunInfo
-from headrace.store import tables
-from headrace.store.discreet import UNSAID, is_discreet, quiet_figures, quiet_outcome, quiet_run
+from headrace.core.ports import Answered, Decide, Done, Drawn, Figures, Record, Rejected, Released, RunInfo
+from headrace.store import purses, tables
+from headrace.store.discreet import UNSAID, is_discreet, quiet_figures, quiet_outcome, quiet_rejection, quiet_run
 from headrace.store.file import connect, failed, prepare
 from headrace.store.owner import Owner, folder_of
 from headrace.store.writer import Writer
@@ -137,6 +137,14 @@ class SqliteStore:
     def remember(self, endpoint: str, data: bytes) -> None:
         self._writer.post(_Remember(endpoint, data, time.time()), vital=False)
 
+    async def draw(self, budget: str, purse: str, *, spent: int, hold: int, limit: int | None = None) -> Drawn:
+        drawn: Drawn = await self._writer.write(purses.Draw(budget, purse, spent, hold, limit))
+        return drawn
+
+    async def budget(self, budget: str) -> Drawn | None:
+        found = await self._read(lambda: budget_of(self._reads, budget))
+        return None if found is None else purses.stands(found)
+
     async def close(self) -> None:
         try:
             with suppress(StoreError):  # who asked for something has heard of it; claims die with their owner anyway
@@ -168,6 +176,8 @@ class SqliteStore:
                     write.answers.append((digest, *tables.reply_row(reply), now))
                     write.released.append(digest)
                 case Rejected(digest, reply, reason):
+                    if self._discreet:  # of which run it is, is not told
+                        reason = quiet_rejection(reason)
                     write.evidence.append((digest, *tables.reply_row(reply), now, reason, self._only_run()))
                     write.released.append(digest)
                 case Released(digest):
@@ -216,7 +226,10 @@ class SqliteStore:
                 return self._leased(connection, job)
             case _Remember(endpoint, data, at):
                 connection.execute(tables.REMEMBER, (endpoint, data, at))
+            case purses.Draw():
+                return self._drawn(connection, job)
             case _Farewell():
+                self._close_purses(connection)
                 connection.execute(tables.RELEASE_ALL, (self._owner.id,))
                 connection.execute(tables.UNLEASE_ALL, (self._owner.id,))
         return None
@@ -237,6 +250,19 @@ class SqliteStore:
         if lease != before:
             connection.execute(tables.LEASE, (job.endpoint, self._owner.id, lease))
         return lease
+
+    def _drawn(self, connection: sqlite3.Connection, job: purses.Draw) -> Drawn:
+        before = budget_of(connection, job.budget)
+        after, drawn = purses.drawn(before, job, self._owner.id, self._owner.is_alive)
+        _keep_budget(connection, job.budget, before, after)
+        return drawn
+
+    def _close_purses(self, connection: sqlite3.Connection) -> None:
+        for (budget,) in connection.execute(tables.OWN_BUDGETS, (self._owner.id,)).fetchall():
+            before = budget_of(connection, budget)
+            if before is not None:
+                after = purses.closed(before, lambda _, owner: owner != self._owner.id)
+                _keep_budget(connection, budget, before, after)
 
     def _claimed(
         self, connection: sqlite3.Connection, digests: list[Digest], since: float
@@ -297,6 +323,7 @@ class SqliteStore:
         """What earlier sessions kept of the items, also where it was on the disk."""
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute(tables.QUIET, (info.spec["fields"][0], UNSAID, number))
+        connection.execute(tables.QUIET_EVIDENCE, (UNSAID, number))
 
     def _close(self, connection: sqlite3.Connection, info: RunInfo) -> None:
         ended = (info.status, info.reason, info.ended_at, info.total, info.figures, info.id)
@@ -314,6 +341,29 @@ def _prepared(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def budget_of(connection: sqlite3.Connection, budget: str) -> purses.Budget | None:
+    row = connection.execute(tables.BUDGET, (budget,)).fetchone()
+    if row is None:
+        return None
+    held = {name: purses.Held(*rest) for name, *rest in connection.execute(tables.PURSES, (budget,))}
+    limit, spent = row
+    return purses.Budget(limit, spent, held)
+
+
+def _keep_budget(
+    connection: sqlite3.Connection, budget: str, before: purses.Budget | None, after: purses.Budget
+) -> None:
+    """Write what has changed."""
+    known = before.purses if before is not None else {}
+    if before is None or (before.limit, before.spent) != (after.limit, after.spent):
+        connection.execute(tables.SET_BUDGET, (budget, after.limit, after.spent))
+    for gone in known.keys() - after.purses.keys():
+        connection.execute(tables.CLOSE_PURSE, (budget, gone))
+    for name, held in after.purses.items():
+        if known.get(name) != held:
+            connection.execute(tables.SET_PURSE, (budget, name, held.owner, held.taken, held.spent))
 
 
 def _chunks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

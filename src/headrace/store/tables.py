@@ -54,6 +54,10 @@ _FOURTH = """
 ALTER TABLE outcomes ADD COLUMN dropped TEXT;
 ALTER TABLE answers ADD COLUMN usd REAL;
 ALTER TABLE evidence ADD COLUMN usd REAL;
+CREATE TABLE budgets (budget TEXT PRIMARY KEY, most INTEGER NOT NULL, spent INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE purses (
+    budget TEXT NOT NULL, purse TEXT NOT NULL, owner TEXT NOT NULL, taken INTEGER NOT NULL, spent INTEGER NOT NULL,
+    PRIMARY KEY (budget, purse)) WITHOUT ROWID;
 """
 STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """What each version added. Steps only add, so that every version that was ever written can be read."""
@@ -84,16 +88,18 @@ QUIET = """
 UPDATE outcomes SET item = json_object(?, key), error = CASE WHEN error IS NULL THEN NULL
     ELSE json_object('kind', json_extract(error, '$.kind'), 'message', ?) END WHERE run = ?"""
 """What an earlier session kept is taken back."""
+QUIET_EVIDENCE = "UPDATE evidence SET reason = ? WHERE run = ?"
 FIGURES = "UPDATE runs SET figures = ? WHERE number = ?"
 FORGET_GONE = "DELETE FROM outcomes WHERE run = ? AND session < ?"
 _COUNTS = """
 SELECT count(*) AS n, coalesce(sum(error IS NULL), 0) AS ok, coalesce(sum(attempts), 0) AS calls,
     coalesce(sum(input_tokens) FILTER (WHERE NOT cached), 0) AS input_tokens,
-    coalesce(sum(output_tokens) FILTER (WHERE NOT cached), 0) AS output_tokens, {dropped} AS dropped
+    coalesce(sum(output_tokens) FILTER (WHERE NOT cached), 0) AS output_tokens, {dropped} AS dropped,
+    sum(usd) FILTER (WHERE NOT cached) AS usd
     FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)"""
 _SUM_DROPPED = "coalesce(sum(dropped IS NOT NULL), 0)"
 KEEP_COUNTS = f"""
-UPDATE runs SET counts = (SELECT json_array(c.n, c.ok, c.calls, c.input_tokens, c.output_tokens, c.dropped)
+UPDATE runs SET counts = (SELECT json_array(c.n, c.ok, c.calls, c.input_tokens, c.output_tokens, c.dropped, c.usd)
     FROM ({_COUNTS.format(dropped=_SUM_DROPPED)}) AS c) WHERE id = ?"""
 """Of a run that is over, so that nobody need count again."""
 RELEASE_ALL = "DELETE FROM claims WHERE owner = ?"
@@ -104,6 +110,12 @@ UNLEASE_ALL = "DELETE FROM leases WHERE holder = ?"
 REMEMBERED = "SELECT learnt FROM endpoints WHERE endpoint = ? AND at >= ?"
 REMEMBER = "INSERT OR REPLACE INTO endpoints (endpoint, learnt, at) VALUES (?, ?, ?)"
 
+BUDGET = "SELECT most, spent FROM budgets WHERE budget = ?"
+SET_BUDGET = "INSERT OR REPLACE INTO budgets (budget, most, spent) VALUES (?, ?, ?)"
+PURSES = "SELECT purse, owner, taken, spent FROM purses WHERE budget = ?"
+SET_PURSE = "INSERT OR REPLACE INTO purses (budget, purse, owner, taken, spent) VALUES (?, ?, ?, ?, ?)"
+CLOSE_PURSE = "DELETE FROM purses WHERE budget = ? AND purse = ?"
+OWN_BUDGETS = "SELECT DISTINCT budget FROM purses WHERE owner = ?"
 
 NUMBER = "SELECT number, name, owner FROM runs WHERE id = ?"
 TAKE_OUT = f"""
@@ -133,17 +145,18 @@ def rows_to_go(table: str, where: str) -> str:
 
 
 def counts(version: int) -> str:
-    """Outcomes, those without error, calls, tokens in and out, and those that were dropped, as for `counts_of`."""
+    """Outcomes, those without error, calls, tokens in and out, those that were dropped, and dollars, as for `counts_of`."""
     return _COUNTS.format(dropped=_SUM_DROPPED if version >= _DROPPED else "0")
 
 
-def counts_of(row: Sequence[int], items: int | None) -> Counts:
+def counts_of(row: Sequence[Any], items: int | None) -> Counts:
     """`items` is how many there were at the last complete reading."""
-    total, ok, calls, input_tokens, output_tokens, *dropped = row
-    out = dropped[0] if dropped else 0
+    total, ok, calls, input_tokens, output_tokens, *later = row
+    out, usd = (*later, None, None)[:2]
+    out = out or 0
     return Counts(
         ok=ok - out, failed=total - ok, dropped=out, pending=None if items is None else max(0, items - total),
-        calls=calls, input_tokens=input_tokens, output_tokens=output_tokens,
+        calls=calls, input_tokens=input_tokens, output_tokens=output_tokens, usd=usd,
     )  # fmt: skip
 
 

@@ -43,13 +43,17 @@ class AskTask:
         params: Mapping[str, Any] | None = None,
         images: tuple[str, ...] = (),
         samples: int = 1,
+        cap: Mapping[str, int] | None = None,
     ) -> None:
-        """`endpoint` is the provider's name and its base URL; `images` the columns whose pictures go with the prompt."""
+        """`endpoint` is the provider's name and its base URL; `images` the columns whose pictures go with the prompt.
+        `cap` is a maximum output that nobody asked for: it is sent, and is no part of a request's identity."""
         self._template = template
         self._system = (Message("system", system),) if system else ()
         self._returns = returns
         self._model = model
         self._params = dict(params or {})
+        self._cap = dict(cap or {})
+        self._sent = {**self._params, **self._cap}
         self._schema = returns.schema if returns else None
         self._images = images
         same = {
@@ -71,6 +75,11 @@ class AskTask:
             {"task": "ask", "prefix": self._prefixes[0].hex(), "template": template.text, **more}
         )
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its answers are text, of no other type."""
+        return self._returns is None
+
     def request(self, item: Item, sample: int = 0) -> Request:
         if not self._checked:  # before any call: a name wrong for the first item is a mistake in the template
             self._template.check(columns_of(item.data), needed=not self._images)
@@ -90,11 +99,14 @@ class AskTask:
             identity,
             model=self._model,
             messages=(*self._system, Message("user", text, images)),
-            params=self._params,
+            params=self._sent,
             schema=self._schema,
             strict=self._returns is not None and self._returns.strict,
             same=self._template.same,
         )
+
+    def failed(self, value: Any) -> None:
+        """What failed is no value."""
 
     def onward(self, item: Item, value: Any) -> Item:
         return extended(item, value, ANSWER)
@@ -104,7 +116,10 @@ class AskTask:
             raise Filtered("The provider's content filter stopped the answer.", hint="Asking again will not help.")
         if reply.finish == "refusal":
             raise Refusal("The model refused to answer.", hint="What it said is kept with the item.", raw=reply.text)
+        capped = reply.finish == "length" and self._cap and not reply.cached  # what is stored was made without it
         if self._returns is None:
+            if capped:
+                raise self._cut_by_cap(reply)
             if not reply.text.strip() and reply.finish == "length":
                 raise Truncated(
                     "The maximum output was used up before the answer began.", hint="Allow more with --max-tokens."
@@ -118,9 +133,17 @@ class AskTask:
         except AnswerError:
             if not cut:
                 raise
+            if capped:
+                raise self._cut_by_cap(reply) from None
             raise Truncated(
                 "The answer was cut off at the maximum output.", hint="Allow more with --max-tokens.", raw=reply.text
             ) from None
+
+    def _cut_by_cap(self, reply: Reply) -> Truncated:
+        return Truncated(
+            f"The answer was cut off at {max(self._cap.values()):,} tokens, which headrace set because there is a budget.",
+            hint="Say yourself how long it may be, with --max-tokens (max_tokens=).", raw=reply.text,
+        )  # fmt: skip
 
     def again(self, request: Request, reply: Reply, error: AnswerError) -> Request | None:
         """With what came and what is wrong with it; not where the model declined, or was cut off."""

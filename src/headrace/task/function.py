@@ -46,6 +46,9 @@ class FunctionTask:
     def agreed(self, values: Sequence[Any]) -> tuple[int, float]:
         return len(values) - 1, 1.0
 
+    def failed(self, value: Any) -> None:
+        """What failed is no value."""
+
     def onward(self, item: Item, value: Any) -> Item:
         return extended(item, value, RESULT)
 

@@ -123,23 +123,33 @@ def gist(error: Exception, schema: Mapping[str, Any] | None = None) -> str:
     """The gist of a validator's report, without the answer's text in it: only names that the schema has are told."""
     errors = getattr(error, "errors", None)
     if callable(errors):  # Pydantic
-        first = errors(include_url=False)[0]
-        return _located(first["loc"], _unquoted(first), schema)
-    path = getattr(error, "instance_path", ())  # of a JSON schema
-    return _located(path, str(getattr(error, "message", error)).partition("\n")[0], schema)
+        first = errors()[0]
+        wrong = _unquoted(first)
+        if first["type"] in _OWN or "url" not in first:
+            wrong = f"{_REFUSED}: {wrong.removeprefix('Value error, ').removeprefix('Assertion failed, ')}"
+        return _located(first["loc"], wrong, schema)
+    path = getattr(error, "instance_path", None)  # of a JSON schema
+    said = str(getattr(error, "message", error)).partition("\n")[0]
+    if schema is not None and path is None and not isinstance(error, msgspec.DecodeError):
+        return f"{_REFUSED}: {type(error).__name__}: {said}".rstrip(".")
+    return _located(path or (), said, schema)
 
 
 def _unquoted(error: Mapping[str, Any]) -> str:
     """What Pydantic says, without what it quotes: the tag of a union, and what somebody's own validator repeats."""
     wrong: str = error["msg"]
-    if error["type"] in _QUOTING:
+    if error["type"] in _QUOTING or "url" not in error:
         for quoted in (error.get("input"), (error.get("ctx") or {}).get("tag")):
             if isinstance(quoted, str) and len(quoted) >= _LEAST_QUOTE:
                 wrong = wrong.replace(quoted, "...")
     return wrong
 
 
-_QUOTING = ("union_tag_invalid", "value_error", "assertion_error")
+_OWN = ("value_error", "assertion_error")
+"""What people's own validators raise; errors that they name themselves have no page at Pydantic's."""
+_REFUSED = "a validator of the type refused it"
+"""Before the words of somebody's own code, which may say anything: see store/discreet.py."""
+_QUOTING = ("union_tag_invalid", *_OWN)
 _LEAST_QUOTE = 4
 _QUOTED = (
     (re.compile(r"^Invalid enum value .*?(?P<at> - at `[^`]*`)?$"), r"the value is none of those allowed\g<at>"),

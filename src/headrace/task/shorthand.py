@@ -56,7 +56,12 @@ def _type(text: str, name: str) -> tuple[dict[str, Any], Any]:
     if base:
         return _bounded(base, name)
     choices = [choice.strip() for choice in text.split("|")]
-    if len(choices) > 1 and all(choices) and len(set(choices)) == len(choices):
+    if len(choices) > 1 and all(choices):
+        for place, choice in enumerate(choices):
+            if choice in choices[:place]:
+                raise UsageError(
+                    f"--returns: the choice {choice!r} of the field {name!r} stands there twice.", hint=_HINT
+                )
         return {"type": "string", "enum": choices}, Literal[tuple(choices)]
     raise UsageError(f"--returns: {text!r} is no type for the field {name!r}.", hint=_HINT)
 

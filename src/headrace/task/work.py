@@ -1,7 +1,7 @@
 """What a person asks for: values that say what to do with every item, and nothing of how or where."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, get_args, overload
 
 import msgspec
 
@@ -22,7 +22,8 @@ class Ask(msgspec.Struct, Generic[T_co], frozen=True):
     `local`, `sim:` or a Model. `params` go into the request as they are. `images` names columns that hold pictures: a
     path, an http(s) or data: address, or a list of them; they follow the prompt, for models that see. With `samples=n`
     each item is asked about n times: the outcome's value is the one that is nearest to the others, and its `agreement`
-    says how far they agree.
+    says how far they agree. `name` is what its stage is called in a pipeline, `concurrency` how many of its calls are in
+    flight at most, whatever the run's limits are.
     """
 
     prompt: str
@@ -34,8 +35,11 @@ class Ask(msgspec.Struct, Generic[T_co], frozen=True):
     params: Mapping[str, Any] = {}
     images: tuple[str, ...] = ()
     samples: int = 1
+    name: str = ""
+    concurrency: int | None = None
 
     def __post_init__(self) -> None:
+        _check_concurrency(self.concurrency)
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise UsageError(
                 f"{self.samples} samples cannot be taken.", hint=f"Give a number from 1 to {MOST_SAMPLES}."
@@ -61,41 +65,56 @@ class Ask(msgspec.Struct, Generic[T_co], frozen=True):
         def __init__(
             self: "Ask[str]", prompt: str, system: str | None = None, returns: None = None, model: str | Model = "local",
             temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
-            images: tuple[str, ...] = (), samples: int = 1,
+            images: tuple[str, ...] = (), samples: int = 1, name: str = "", concurrency: int | None = None,
         ) -> None: ...  # fmt: skip
         @overload
         def __init__(
             self: "Ask[dict[str, Any]]", prompt: str, system: str | None = None, *, returns: str | Mapping[str, Any], model: str | Model = "local",
             temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
-            images: tuple[str, ...] = (), samples: int = 1,
+            images: tuple[str, ...] = (), samples: int = 1, name: str = "", concurrency: int | None = None,
         ) -> None: ...  # fmt: skip
         @overload
         def __init__(
             self: "Ask[T]", prompt: str, system: str | None = None, *, returns: type[T], model: str | Model = "local",
             temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
-            images: tuple[str, ...] = (), samples: int = 1,
+            images: tuple[str, ...] = (), samples: int = 1, name: str = "", concurrency: int | None = None,
         ) -> None: ...  # fmt: skip
         @overload
         def __init__(
             self: "Ask[Any]", prompt: str, system: str | None = None, *, returns: object, model: str | Model = "local",
             temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
-            images: tuple[str, ...] = (), samples: int = 1,
+            images: tuple[str, ...] = (), samples: int = 1, name: str = "", concurrency: int | None = None,
         ) -> None: ...  # fmt: skip
         def __init__(self, *_given: Any, **_named: Any) -> None: ...
 
 
+Mode = Literal["hybrid", "async", "sync", "thread", "process"]
+
+
 class Map(msgspec.Struct, Generic[T_co], frozen=True):
-    """Call a function with every item: async on the event loop, plain in threads.
+    """Call a function with every item.
+
+    `mode` is where it runs: `async` on the event loop; `thread`; `process`, for what is bound by the CPU (the function
+    must be importable, its items and results are copied); `sync`, one item after another in one thread; `hybrid`, the
+    default, follows the function: async ones on the loop, those marked with `cpu_bound` in processes, others in threads.
 
     With a `name` and a `version`, what it returned for an equal item is not computed again; change the version when
     the function changes. Its results must have a JSON form. `endpoint` names whose limits it shares: a model
-    (`openai:gpt-5-nano`) or any name that several functions have in common.
+    (`openai:gpt-5-nano`) or any name that several functions have in common. `concurrency` is how many items it works
+    on at once at most, whatever the run's limits are.
     """
 
     function: Callable[[Any], Awaitable[T_co] | T_co]
     name: str = ""
     version: str = ""
     endpoint: str = ""
+    mode: Mode = "hybrid"
+    concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_concurrency(self.concurrency)
+        if self.mode not in get_args(Mode):
+            raise UsageError(f"There is no mode {self.mode!r}.", hint=f"Choose from {', '.join(get_args(Mode))}.")
 
     def __repr__(self) -> str:
         return outline(self, named=False)
@@ -109,9 +128,17 @@ class Map(msgspec.Struct, Generic[T_co], frozen=True):
             name: str = "",
             version: str = "",
             endpoint: str = "",
+            mode: Mode = "hybrid",
+            concurrency: int | None = None,
         ) -> None: ...
         @overload
         def __init__(
-            self: "Map[T]", function: Callable[[Any], T], name: str = "", version: str = "", endpoint: str = ""
-        ) -> None: ...
+            self: "Map[T]", function: Callable[[Any], T], name: str = "", version: str = "", endpoint: str = "",
+            mode: Mode = "hybrid", concurrency: int | None = None,
+        ) -> None: ...  # fmt: skip
         def __init__(self, *_given: Any, **_named: Any) -> None: ...
+
+
+def _check_concurrency(number: object) -> None:
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        raise UsageError(f"A concurrency of {number!r} cannot work.", hint="Give a number from 1 up.")

@@ -1,0 +1,317 @@
+"""Stages that call nobody: they let items through, take them apart, keep the best, or gather many into one. Enters
+passages, hands on passages; what they take out ends in an outcome that says so."""
+
+import asyncio
+import copy
+import heapq
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from itertools import count
+from typing import Any
+
+from headrace.core.errors import FunctionError, HeadraceError, ItemError
+from headrace.core.item import Item, extended
+from headrace.engine.passage import NOTHING, Passage, dropped, failed
+from headrace.engine.roll import Roll
+from headrace.engine.stage import KEY_SIGN, Next, spread
+
+Read = Callable[[Item], Any]
+"""What a stage looks at of an item; raises ItemError where it has it not."""
+Fold = Callable[[Any, Any], Any]
+
+
+class _Local:
+    """What such stages have in common: they read each item, and those that cannot be read fail."""
+
+    def __init__(self, name: str, roll: Roll, onward: Next) -> None:
+        self.name = name
+        self._roll, self._onward = roll, onward
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def drop(self) -> None:
+        self.stop()
+        for task in self._tasks:
+            task.cancel()
+
+    async def finish(self, *, whole: bool) -> None:  # noqa: ARG002 - what is held back, is by those that hold it
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - it must end the run aloud, not be lost with its task
+            await self._roll.broke(error)
+
+    async def _read(self, passages: list[Passage], read: Read) -> list[tuple[Passage, Any]]:
+        found: list[tuple[Passage, Any]] = []
+        for passage in passages:
+            try:
+                found.append((passage, read(passage.item)))
+            except HeadraceError as error:
+                await self._roll.end([failed(passage, error, self.name)])
+        return found
+
+    async def _take_out(self, passages: Sequence[Passage], reason: str) -> None:
+        if passages:
+            await self._roll.end([dropped(passage, reason, self.name) for passage in passages])
+
+
+class Sieve(_Local):
+    """Lets through the items for which the condition holds."""
+
+    def __init__(self, name: str, roll: Roll, onward: Next, condition: Read) -> None:
+        super().__init__(name, roll, onward)
+        self._condition = condition
+
+    async def take(self, passages: list[Passage]) -> None:
+        read = await self._read(passages, self._condition)
+        await self._take_out([passage for passage, holds in read if not holds], f"filtered by {self.name}")
+        if through := [passage for passage, holds in read if holds]:
+            await self._onward(through)
+
+
+class Spread(_Local):
+    """Makes an item of each element of a column."""
+
+    def __init__(self, name: str, roll: Roll, onward: Next, column: str) -> None:
+        super().__init__(name, roll, onward)
+        self._column = column
+
+    async def take(self, passages: list[Passage]) -> None:
+        for passage, values in await self._read(passages, self._list):
+            children, outcomes = await self._roll.make(spread(passage, values, self._child), self.name)
+            await self._roll.end([dropped(passage, f"made into {len(values)} by {self.name}", self.name), *outcomes])
+            if children:
+                await self._onward(children)
+
+    def _list(self, item: Item) -> list[Any]:
+        value = item.data.get(self._column) if isinstance(item.data, dict) else None
+        if value is None:
+            return []
+        if not isinstance(value, list | tuple):
+            raise ItemError(f"The column {self._column!r} holds {type(value).__name__}, no list.")
+        return list(value)
+
+    def _child(self, item: Item, value: Any) -> Item:
+        return extended(item, value, self._column)
+
+
+class Best(_Local):
+    """The best few: at the end, after so many seconds at the latest, or at once all that are among the best so far.
+
+    Of equals the earlier in the source is better.
+    """
+
+    def __init__(
+        self, name: str, roll: Roll, onward: Next, *, most: int, score: Read, so_far: bool, within_s: float | None
+    ) -> None:
+        """`score` is better the larger it is."""
+        super().__init__(name, roll, onward)
+        self._most, self._score, self._so_far, self._within_s = most, score, so_far, within_s
+        self._heap: list[tuple[Any, int, str, Passage | None]] = []
+        self._alarm: asyncio.TimerHandle | None = None
+        self._over = False
+
+    async def take(self, passages: list[Passage]) -> None:
+        if self._within_s is not None and self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(self._within_s, self._time_is_up)
+        out: list[Passage] = []
+        through: list[Passage] = []
+        for passage, score in await self._read(passages, self._score):
+            if self._over:
+                out.append(passage)
+                continue
+            entry = (score, -passage.item.position, passage.item.key, None if self._so_far else passage)
+            if len(self._heap) < self._most:
+                heapq.heappush(self._heap, entry)
+                worst = None
+            else:
+                worst = heapq.heappushpop(self._heap, entry)
+            if self._so_far:
+                (out if worst is entry else through).append(passage)
+            elif worst is not None and worst[3] is not None:
+                out.append(worst[3])
+        await self._take_out(out, f"not among the best {self._most} of {self.name}")
+        if through:
+            await self._onward(through)
+
+    def _time_is_up(self) -> None:
+        self._begin(self._flush())
+
+    async def _flush(self) -> None:
+        if self._over or self._stopping:
+            return
+        self._over = True
+        best = [passage for *_, passage in sorted(self._heap, key=_in_order, reverse=True) if passage is not None]
+        self._heap = []
+        if best:
+            await self._onward(best)
+
+    async def finish(self, *, whole: bool) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        await super().finish(whole=whole)
+        if whole:
+            await self._flush()
+
+    def drop(self) -> None:
+        super().drop()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+
+def _in_order(entry: tuple[Any, int, str, Any]) -> tuple[Any, int, str]:
+    return entry[:3]
+
+
+class Gather(_Local):
+    """Makes one item of many: of all, of those that have a column's value in common, of every so many, or of all that
+    was made of one item of the source, as soon as that is complete.
+
+    Without `fold` the item's value is the list of their rows, in the order of the source; with it, what
+    `fold(value, row)` came to, row after row as they came, from `start` on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        roll: Roll,
+        onward: Next,
+        *,
+        by: str = "",
+        every: int = 0,
+        by_source: bool = False,
+        fold: Fold | None = None,
+        start: Any = None,
+        function: Callable[[Any], Awaitable[Any]] | None = None,
+    ) -> None:
+        """`function` makes the item's value of what was gathered."""
+        super().__init__(name, roll, onward)
+        self._by, self._every, self._by_source, self._fold, self._start = by, every, by_source, fold, start
+        self._function = function
+        self._groups: dict[Any, _Group] = {}
+        self._made = count()
+        if by_source:
+            roll.watch(self._look)
+
+    async def take(self, passages: list[Passage]) -> None:
+        gone: list[Passage] = []
+        for passage, place in await self._read(passages, self._place):
+            group = self._groups.get(place)
+            if group is None:
+                group = self._groups[place] = _Group(copy.deepcopy(self._start))
+            try:
+                if self._add(group, passage):
+                    gone.append(passage)
+            except Exception as error:  # noqa: BLE001 - a user's function
+                await self._roll.end([failed(passage, _of_function(self.name, error), self.name)])
+                continue
+            if group.count == self._every:
+                await self._close(place)
+            elif self._by_source:
+                self._look(passage.item.position)
+        await self._take_out(gone, f"gathered by {self.name}")
+
+    def _place(self, item: Item) -> Any:
+        if self._by_source:
+            return item.position
+        if not self._by:
+            return ""
+        value = item.data.get(self._by) if isinstance(item.data, dict) else None
+        if isinstance(value, dict | list):
+            raise ItemError(f"The column {self._by!r} holds {type(value).__name__}: items cannot be grouped by it.")
+        return value
+
+    def _add(self, group: "_Group", passage: Passage) -> bool:
+        """Whether the item need not wait for the group. With a fold only the first one does: its source item must not
+        be complete before the group is."""
+        group.count += 1
+        if self._fold is not None:
+            group.value = self._fold(group.value, passage.item.data)
+        if self._fold is None or not group.passages:
+            group.passages.append(passage)
+            return False
+        return True
+
+    def _look(self, position: int) -> None:
+        """All that is open of a source item waits here: its group is complete."""
+        group = self._groups.get(position)
+        if group is not None and self._roll.open_at(position) == len(group.passages):
+            self._begin(self._close(position))
+
+    async def _close(self, place: Any) -> None:
+        group = self._groups.pop(place, None)
+        if group is None:
+            return
+        group.passages.sort(key=_place_of)
+        value = [passage.item.data for passage in group.passages] if self._fold is None else group.value
+        child = self._child(place, group.passages[0].source)
+        children, outcomes = await self._roll.make([child], self.name)
+        await self._take_out(group.passages, f"gathered by {self.name}")
+        if outcomes:
+            await self._roll.end(outcomes)
+        if children:
+            await self._made_of(child, value)
+
+    async def _made_of(self, child: Passage, value: Any) -> None:
+        try:
+            value = value if self._function is None else await self._function(value)
+        except Exception as error:  # noqa: BLE001 - a user's function
+            failure = error if isinstance(error, HeadraceError) else _of_function(self.name, error)
+            await self._roll.end([failed(child, failure, self.name)])
+        else:
+            item = child.item
+            await self._onward([child._replace(item=extended(item, value, ITEMS), before=item, value=value)])
+
+    def _child(self, place: Any, source: Item) -> Passage:
+        number = next(self._made)
+        if self._by_source:
+            item = Item(f"{source.key}{KEY_SIGN}{self.name}", source.position, source.data)
+        else:
+            mark = f"{number:06}" if self._every else str(place)
+            position = self._roll.read + number
+            item = Item(f"{self.name}{KEY_SIGN}{mark}", position, {self._by: place} if self._by else {})
+            source = item
+        return Passage(item, source, NOTHING)
+
+    async def finish(self, *, whole: bool) -> None:
+        await super().finish(whole=whole)
+        if whole:
+            places = list(self._groups)
+            for start in range(0, len(places), _AT_ONCE):
+                await asyncio.gather(*[self._close(place) for place in places[start : start + _AT_ONCE]])
+
+
+ITEMS = "items"
+"""The column of what was gathered."""
+_AT_ONCE = 16
+"""Groups that are closed together at the end."""
+
+
+class _Group:
+    __slots__ = ("count", "passages", "value")
+
+    def __init__(self, start: Any) -> None:
+        self.passages: list[Passage] = []
+        """Those that wait; with a fold only the first."""
+        self.value = start
+        self.count = 0
+
+
+def _of_function(name: str, error: Exception) -> FunctionError:
+    return FunctionError(
+        f"{name}: {type(error).__name__}: {error}", hint="The function raised this; mend it, and run again."
+    )
+
+
+def _place_of(passage: Passage) -> tuple[int, str]:
+    return passage.item.position, passage.item.key

@@ -1,0 +1,163 @@
+"""`headrace plan`: a run's forecast before anything is spent. Enters work, items and settings, leaves a Plan. With a pilot
+so many items are paid for, and their answers are kept."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+
+from headrace.assembly import Assembled, Work, assemble
+from headrace.core.errors import StoreError, UsageError
+from headrace.core.event import Event
+from headrace.core.limits import Calls
+from headrace.engine.forecast import Plan, forecast_name
+from headrace.engine.leg import Calling, Manner
+from headrace.engine.lender import recall
+from headrace.engine.runner import Runner
+from headrace.settings import Settings
+from headrace.sim.forecast import forecast
+from headrace.sim.outlook import Asked, Told, look, of_this_work, outlook
+from headrace.sim.rehearsal import Work as Rehearsed
+from headrace.store.history import SqliteHistory
+
+Tell = Callable[[str], None]
+
+
+def plan(
+    work: Work, items: Any, settings: Settings, environ: Mapping[str, str], *, pilot: int = 0, tell: Tell | None = None
+) -> Plan:
+    """What the run would take. Raises what the run itself would raise before its first call; also inside a running
+    event loop. `tell` is told what a person should know of how the source was read."""
+    if isinstance(pilot, bool) or pilot < 0:
+        raise UsageError(f"A pilot of {pilot} items cannot be.", hint="Give a number from 1 up, or leave it out.")
+    main = _planned(work, items, settings, environ, pilot, tell or _ignore)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(main)
+    return _in_a_thread(main)
+
+
+def _in_a_thread(main: Coroutine[Any, Any, Plan]) -> Plan:
+    done: Future[Plan] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(asyncio.run(main))
+        except BaseException as raised:  # noqa: BLE001 - raised again in the caller's thread
+            done.set_exception(raised)
+
+    threading.Thread(target=work, name="headrace-plan", daemon=True).start()
+    return done.result()
+
+
+async def _planned(
+    work: Work, items: Any, settings: Settings, environ: Mapping[str, str], pilot: int, tell: Tell
+) -> Plan:
+    if pilot:
+        await _pilot(work, items, msgspec.structs.replace(settings, first=pilot), environ)
+    made = assemble(work, items, settings, emit=_ignore, environ=environ, tell=tell)
+    try:
+        for notice in made.notices:
+            tell(notice)
+        calling = _calling(made.runner)
+        asked = await look(
+            calling.task, made.source, made.store, run=made.runner.info.id, fresh=settings.fresh,
+            retry_failed=settings.retry_failed,
+        )  # fmt: skip
+        learnt = await recall(made.store, calling.account.name)
+        told = Told(
+            stated=calling.stated, learnt=learnt, work=_earlier(made, calling, settings), charge=calling.charge,
+            start=calling.account.start, most=calling.account.most, max_output=_max_output(asked),
+        )  # fmt: skip
+        planned = await _rehearsed(asked, told, calling, made, settings, pilot)
+        made.store.remember(forecast_name(planned.run), msgspec.json.encode(planned))
+        return planned
+    finally:
+        await made.close()
+
+
+async def _pilot(work: Work, items: Any, settings: Settings, environ: Mapping[str, str]) -> None:
+    """A run like any other over the first items: its answers are kept, and what it learnt is remembered."""
+    made = assemble(work, items, settings, emit=_ignore, environ=environ)
+    try:
+        if not made.rows.again:
+            raise UsageError(
+                "A pilot reads its items before the plan does, and these can be read only once.",
+                hint="Give a file, a list or a data frame.",
+            )
+        async for _ in made.runner.outcomes():
+            pass
+    finally:
+        await made.close()
+    if made.runner.error is not None:
+        raise made.runner.error
+
+
+def _calling(runner: Runner) -> Calling:
+    """The one stage that is rehearsed."""
+    stages = runner._stages  # noqa: SLF001 - nobody else asks
+    if len(stages) != 1 or not isinstance(stages[0], Calling):
+        raise UsageError(
+            "A pipeline of several stages cannot be planned yet.",
+            hint="Plan its stages one by one, or run it over a few items first (--first 20).",
+        )
+    return stages[0]
+
+
+def _manner(settings: Settings) -> Manner:
+    return Manner(
+        backup_share=settings.backup, weight=settings.weight, priority=settings.priority, retry=settings.retry
+    )
+
+
+def _earlier(made: Assembled, calling: Calling, settings: Settings) -> Calls:
+    """What earlier runs of the same work show; nothing where the store is new."""
+    try:
+        return of_this_work(calling.task, SqliteHistory(settings.store), made.runner.info.spec)
+    except StoreError:
+        return Calls()
+
+
+def _max_output(asked: Asked) -> int | None:
+    return next((size.max_output for size in asked.sizes), None)
+
+
+async def _rehearsed(
+    asked: Asked, told: Told, calling: Calling, made: Assembled, settings: Settings, pilot: int
+) -> Plan:
+    seen = outlook(asked, told)
+    rehearsed = Rehearsed(
+        tokens=seen.tokens, timeout_s=calling.timeout_s, charge=calling.charge, manner=_manner(settings),
+        params=asked.params, max_output=told.max_output,
+    )  # fmt: skip
+    price = calling.price
+    given_up = threading.Event()
+
+    def usd(into: float, out: float, calls: int) -> float | None:
+        if price is None:
+            return None
+        each = price.usd(round(into / max(1, calls)), round(out / max(1, calls)))
+        return None if each is None else each * calls
+
+    def going() -> None:
+        if given_up.is_set():
+            raise KeyboardInterrupt
+
+    try:
+        made_of = await asyncio.to_thread(forecast, seen, rehearsed, usd=usd, going=going)
+    except asyncio.CancelledError:
+        given_up.set()
+        raise
+    return msgspec.structs.replace(
+        made_of, run=made.runner.info.id, made_at=time.time(), items=asked.items, stored=asked.stored,
+        deadline_s=settings.deadline_s, pilot=pilot,
+    )  # fmt: skip
+
+
+def _ignore(_told: Event | str) -> None:
+    return None

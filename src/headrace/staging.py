@@ -1,0 +1,385 @@
+"""The stages of a pipeline become the stages of a run: each with its task, what it calls, and what is known of the
+columns behind it. Enters a pipeline and the columns of its source; raises UsageError where they do not fit."""
+
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.core.call import Call, Request
+from headrace.core.digest import Digest, digest_of
+from headrace.core.errors import FunctionError, HeadraceError, ItemError, UsageError
+from headrace.core.event import StageInfo
+from headrace.core.item import Item
+from headrace.core.limits import Unit
+from headrace.core.model import Model
+from headrace.core.ports import Task
+from headrace.endpoints import Close, Endpoint, endpoint_of, function_endpoint
+from headrace.engine.leg import Calling
+from headrace.engine.passage import Passage, finished
+from headrace.engine.roll import Roll
+from headrace.engine.runner import Local
+from headrace.engine.stage import After, Next, Step
+from headrace.engine.steps import Best, Gather, Sieve, Spread
+from headrace.provider.messages import LEAST_CACHED
+from headrace.settings import Settings
+from headrace.task.ask import ANSWER, AskTask
+from headrace.task.condition import Condition
+from headrace.task.function import FunctionTask
+from headrace.task.pipeline import Cascade, Pipeline, Stage, named
+from headrace.task.prompt import Template
+from headrace.task.schema import Returns, returns_of
+from headrace.task.stages import Expand, Filter, Reduce, Top
+from headrace.task.work import Ask, Map
+
+_NO_ORDER = frozenset({"string", "boolean", "array", "object", "null"})
+"""Types of JSON that are no number."""
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A stage, ready to run."""
+
+    stage: Calling | Local
+    identity: Any
+    """What of it can change an answer."""
+    spec: dict[str, Any]
+    """What of it is shown, as JSON."""
+    endpoint: Endpoint | None = None
+    task: Task | None = None
+    """None where it makes no value of its own."""
+    schema: Mapping[str, Any] | None = None
+
+
+class Staged(msgspec.Struct, frozen=True):
+    made: tuple[Made, ...]
+
+    @property
+    def stages(self) -> list[Calling | Local]:
+        return [each.stage for each in self.made]
+
+    @property
+    def closes(self) -> list[Close]:
+        return [each.endpoint.close for each in self.made if each.endpoint is not None]
+
+    @property
+    def digest(self) -> Digest:
+        """Of one question or function its own; of more all of theirs."""
+        first = self.made[0]
+        if len(self.made) == 1 and first.task is not None:
+            return first.task.digest
+        return digest_of({"pipeline": [each.identity for each in self.made]})
+
+    @property
+    def last(self) -> Made | None:
+        """The stage whose value an outcome has."""
+        return next((each for each in reversed(self.made) if each.task is not None or each.schema), None)
+
+
+class Columns:
+    """What is known of the columns at a place in the pipeline: their names, and the JSON types of some. `names` is
+    None where a function may have added any."""
+
+    def __init__(self, names: Iterable[str] | None) -> None:
+        self.names = None if names is None else dict.fromkeys(names)
+        self.types: dict[str, str] = {}
+
+    def add(self, names: Iterable[str], schema: Mapping[str, Any] | None = None) -> None:
+        if self.names is not None:
+            self.names |= dict.fromkeys(names)
+        for name in names:
+            properties = (schema or {}).get("properties") or {}
+            told = properties.get(name, {}).get("type") if isinstance(properties.get(name), Mapping) else None
+            self.types.pop(name, None)
+            if isinstance(told, str):
+                self.types[name] = told
+
+    def forget(self) -> None:
+        self.names, self.types = None, {}
+
+    def check(self, stage: str, wanted: Iterable[str], *, numbers: Iterable[str] = ()) -> None:
+        """Raises UsageError for a column that is not there, or that is no number and should be one."""
+        for name in wanted:
+            if self.names is not None and name not in self.names:
+                known = ", ".join(self.names) or "none"
+                raise UsageError(f"{stage} names {name!r}, and there is no such column.", hint=f"There are: {known}.")
+        for name in numbers:
+            if self.types.get(name) in _NO_ORDER:
+                raise UsageError(
+                    f"{stage} compares {name!r} with a number, and it is of the type {self.types[name]}.",
+                    hint="Compare it with == or in, or name a column of numbers.",
+                )
+
+
+def staged(
+    pipeline: Pipeline[Any], fields: Iterable[str] | None, settings: Settings, environ: Mapping[str, str]
+) -> Staged:
+    """Raises UsageError where the stages cannot work, with each other or with the source's columns."""
+    asks = any(isinstance(stage, Ask | Cascade) for stage in pipeline.stages)
+    maker = _Maker(settings, environ, Columns(fields), limits_of_functions=not asks, alone=len(pipeline) == 1)
+    made = [each for name, stage in named(pipeline.stages) for each in maker.made(name, stage)]
+    return Staged(tuple(made))
+
+
+class _Maker:
+    """Makes the stages one after another, and knows what columns each finds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        columns: Columns,
+        *,
+        limits_of_functions: bool,
+        alone: bool,
+    ) -> None:
+        """What the user states of limits is of the models that are asked; of the functions where there are none."""
+        self._settings, self._environ, self._columns = settings, environ, columns
+        self._limits_of_functions, self._alone = limits_of_functions, alone
+
+    def made(self, name: str, stage: Stage) -> list[Made]:
+        match stage:
+            case Ask():
+                return [self._ask(name, stage)]
+            case Map():
+                return [self._map(name, stage, kind="map")]
+            case Filter():
+                return [self._filter(name, stage)]
+            case Expand():
+                return [self._expand(name, stage)]
+            case Top():
+                return [self._top(name, stage)]
+            case Reduce():
+                return self._reduce(name, stage)
+            case Cascade():
+                return self._cascade(name, stage)
+            case _:
+                return [self._read(name, stage)]
+
+    def _ask(self, name: str, work: Ask[Any], when: Callable[[Item], bool] | None = None) -> Made:
+        endpoint = endpoint_of(
+            model_of(work.model), self._environ, prices=self._settings.prices, params=dict(work.params)
+        )  # fmt: skip
+        task, template, returns = asked(work, endpoint)
+        if self._columns.names is not None:
+            template.check(self._columns.names, needed=not work.images)
+        schema = returns.schema if returns else None
+        self._columns.add((schema or {}).get("properties") or [ANSWER], schema)
+        calling = Calling(
+            info=StageInfo(name, "ask", model_of(work.model).spec), task=task, call=endpoint.call,
+            account=endpoint.account, charge=endpoint.charge, timeout_s=self._settings.timeout_s, when=when,
+            stated=self._stated(endpoint, work.concurrency, is_limited=True),
+            warm=endpoint.warms and task.same >= LEAST_CACHED, price=endpoint.price,
+        )  # fmt: skip
+        return Made(calling, task.digest.hex(), ask_spec(work, returns, endpoint), endpoint, task, schema)
+
+    def _map(
+        self,
+        name: str,
+        work: Map[Any],
+        *,
+        kind: str,
+        after: After = After.EXTEND,
+        when: Callable[[Item], bool] | None = None,
+    ) -> Made:
+        if not callable(work.function) and not hasattr(work.function, "invoke"):
+            raise UsageError(
+                f"{type(work.function).__name__} is nothing that can be run over items.",
+                hint="Give an Ask, a Map or a function.",
+            )
+        endpoint = function_endpoint(work, self._environ)
+        task = FunctionTask(work.function, name=work.name, version=work.version)
+        if after is not After.KEEP:
+            self._columns.forget()
+        calling = Calling(
+            info=StageInfo(name, kind), task=task, call=endpoint.call, account=endpoint.account, charge=endpoint.charge,
+            timeout_s=self._settings.timeout_s, after=after, when=when,
+            stated=self._stated(endpoint, work.concurrency, is_limited=self._limits_of_functions),
+        )  # fmt: skip
+        spec = {"work": "function", "name": task.label, "version": work.version}
+        return Made(calling, [kind, task.digest.hex()], spec, endpoint, task if after is After.EXTEND else None)
+
+    def _filter(self, name: str, work: Filter) -> Made:
+        if not isinstance(work.keep, str):
+            return self._map(name, _map_of(work.keep), kind="filter", after=After.KEEP)
+        holds = self._condition(name, work.keep)
+        local = Local(
+            StageInfo(name, "filter"), lambda name, roll, onward: Sieve(name, roll, _end(name, roll, onward), holds)
+        )
+        return Made(local, ["filter", work.keep], {"keep": work.keep})
+
+    def _expand(self, name: str, work: Expand) -> Made:
+        if not isinstance(work.into, str):
+            return self._map(name, _map_of(work.into), kind="expand", after=After.SPREAD)
+        column = work.into
+        self._columns.check(name, [column])
+        self._columns.forget()
+        local = Local(
+            StageInfo(name, "expand"), lambda name, roll, onward: Spread(name, roll, _end(name, roll, onward), column)
+        )
+        return Made(local, ["expand", column], {"into": column})
+
+    def _top(self, name: str, work: Top) -> Made:
+        score = self._score(name, work)
+
+        def make(name: str, roll: Roll, onward: Next | None) -> Step:
+            return Best(
+                name, roll, _end(name, roll, onward), most=work.count, score=score, so_far=work.so_far,
+                within_s=work.within,
+            )  # fmt: skip
+
+        by = work.by if isinstance(work.by, str) else _label(work.by)
+        spec = {"count": work.count, "by": by, "largest": work.largest, "within": work.within, "so_far": work.so_far}
+        return Made(Local(StageInfo(name, "top"), make), ["top", spec], spec)
+
+    def _score(self, name: str, work: Top) -> Callable[[Item], float]:
+        by, sign = work.by, 1.0 if work.largest else -1.0
+        if isinstance(by, str):
+            self._columns.check(name, [by], numbers=[by])
+
+        def score(item: Item) -> float:
+            columns = item.data if isinstance(item.data, Mapping) else {"item": item.data}
+            value: Any = columns.get(by) if isinstance(by, str) else _called(name, by, item.data)
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                raise ItemError(
+                    f"{name} goes by a number, and there is {value!r:.40} instead.", hint="The other items go on."
+                ) from None
+            if math.isnan(number):
+                raise ItemError(f"{name} goes by a number, and there is none.", hint="The other items go on.")
+            return sign * number
+
+        return score
+
+    def _reduce(self, name: str, work: Reduce) -> list[Made]:
+        if work.by:
+            self._columns.check(name, [work.by])
+        self._columns.forget()
+        endpoint, function = None, None
+        if work.function is not None:
+            given = _map_of(work.function)
+            endpoint = function_endpoint(given, self._environ)
+            function = _reducing(FunctionTask(given.function), endpoint.call)
+
+        def make(name: str, roll: Roll, onward: Next | None) -> Step:
+            return Gather(
+                name, roll, _end(name, roll, onward), by=work.by, every=work.every, by_source=work.each, fold=work.fold,
+                start=work.start, function=function,
+            )  # fmt: skip
+
+        spec = {"by": work.by, "every": work.every, "each": work.each, "start": work.start}
+        functions = [_label(each) for each in (work.fold, work.function) if each is not None]
+        local = Local(StageInfo(name, "reduce"), make, work.each)
+        return [Made(local, ["reduce", {**spec, "functions": functions}], spec, endpoint, schema={})]
+
+    def _cascade(self, name: str, work: Cascade) -> list[Made]:
+        found: list[Made] = []
+        when: Callable[[Item], bool] | None = None
+        for number, stage in enumerate(work.stages, 1):
+            called = stage.name or f"{name} {number}"
+            if isinstance(stage, Ask):
+                found.append(self._ask(called, stage, when))
+            else:
+                found.append(self._map(called, stage, kind="map", when=when))
+            when = self._condition(name, work.unsure) if when is None else when
+        unsure = work.unsure if isinstance(work.unsure, str) else _label(work.unsure)
+        return [msgspec.structs.replace(each, identity=[each.identity, unsure]) for each in found]
+
+    def _condition(self, name: str, given: str | Callable[[Any], Any]) -> Callable[[Item], bool]:
+        if not isinstance(given, str):
+            return lambda item: bool(_called(name, given, item.data))
+        condition = Condition(given)
+        self._columns.check(name, condition.fields, numbers=condition.ordered)
+        return lambda item: condition.holds(item.data)
+
+    def _read(self, name: str, stage: Any) -> Made:
+        raise UsageError(f"{type(stage).__name__} is no stage.", hint=name)
+
+    def _stated(self, endpoint: Endpoint, own: int | None, *, is_limited: bool) -> dict[Unit, float]:
+        """The strictest of what the endpoint can do, what the stage says, and what the run says."""
+        found = {} if endpoint.slots is None else {Unit.CONCURRENCY: float(endpoint.slots)}
+        if is_limited:
+            found |= self._settings.limits.stated
+        if own is not None:
+            found[Unit.CONCURRENCY] = min(own, found.get(Unit.CONCURRENCY, own))
+        return found
+
+
+def _end(name: str, roll: Roll, onward: Next | None) -> Next:
+    """Where passages go: to the next stage, or out."""
+    if onward is not None:
+        return onward
+
+    async def end(passages: list[Passage]) -> None:
+        await roll.end([finished(passage, name) for passage in passages])
+
+    return end
+
+
+def _reducing(task: FunctionTask, call: Call) -> Callable[[Any], Awaitable[Any]]:
+    async def reduced(gathered: Any) -> Any:
+        return task.value(await call(Request(task.digest, item=gathered)))
+
+    return reduced
+
+
+def _map_of(given: Map[Any] | Callable[[Any], Any]) -> Map[Any]:
+    return given if isinstance(given, Map) else Map(given)
+
+
+def _label(function: Any) -> str:
+    """What a function that is not named is known by."""
+    function = function.function if isinstance(function, Map) else function
+    return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
+def _called(name: str, function: Callable[[Any], Any], row: Any) -> Any:
+    try:
+        return function(row)
+    except HeadraceError:
+        raise
+    except Exception as error:
+        raise FunctionError(
+            f"{name}: {type(error).__name__}: {error}", hint="The function raised this for this item; mend it."
+        ) from error
+
+
+def model_of(model: str | Model) -> Model:
+    return Model(model) if isinstance(model, str) else model
+
+
+def asked(work: Ask, endpoint: Endpoint) -> tuple[AskTask, Template, Returns | None]:
+    template = Template(work.prompt)
+    returns = None if work.returns is None else returns_of(work.returns)
+    params = dict(work.params)
+    if work.temperature is not None:
+        params["temperature"] = work.temperature
+    if work.max_tokens is not None:
+        params[endpoint.max_tokens] = work.max_tokens
+    if work.images and not endpoint.sees:
+        raise UsageError("The local model reads text only.", hint="Name a model that sees, such as openai:NAME.")
+    task = AskTask(
+        template, endpoint=endpoint.identity, model=endpoint.model, system=work.system, returns=returns, params=params,
+        images=tuple(work.images), samples=work.samples,
+    )  # fmt: skip
+    return task, template, returns
+
+
+def ask_spec(work: Ask, returns: Returns | None, endpoint: Endpoint) -> dict[str, Any]:
+    """With what was found in the environment, so that resuming the run asks the same endpoint."""
+    plain = work.returns is None or isinstance(work.returns, str | Mapping)
+    return {
+        "work": "ask", "prompt": work.prompt, "system": work.system,
+        "returns": work.returns if plain else _import_path(work.returns), "typed": not plain,
+        "schema": returns.schema if returns else None, "model": model_of(work.model).spec,
+        "base_url": endpoint.identity[1] or None,
+        "temperature": work.temperature, "max_tokens": work.max_tokens, "params": dict(work.params),
+        "images": list(work.images), "samples": work.samples,
+    }  # fmt: skip
+
+
+def _import_path(kind: Any) -> str | None:
+    """`module:Name` where another process can import the type from there; only the type itself can check its values."""
+    module, name = getattr(kind, "__module__", "__main__"), getattr(kind, "__qualname__", "")
+    return f"{module}:{name}" if name.isidentifier() and module != "__main__" else None

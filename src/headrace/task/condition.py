@@ -1,0 +1,156 @@
+"""Conditions over an item's columns, as one line: `score >= 0.5 and label in ["a", "b"]`. Never code: names, values,
+comparisons, `and`, `or`, `not`, nothing else. Enters text and rows, leaves yes or no."""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headrace.core.errors import ItemError, UsageError
+
+_ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+}  # fmt: skip
+_HINT = 'Write for example: score >= 0.5 and label in ["spam", "ham"]. Names are columns; there is no other code.'
+_Read = Callable[[Mapping[str, Any]], Any]
+
+
+class Condition:
+    """A parsed condition. Raises UsageError where the text is none.
+
+    A column that an item lacks, or that is null, equals only null and is neither less nor more than anything. Text that
+    is compared with a number by order is read as a number. `name` alone asks whether the column is true.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            tree = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            raise UsageError(f"The condition {text!r} cannot be read.", hint=_HINT) from None
+        self.fields: tuple[str, ...] = tuple(
+            dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id not in _WORDS)
+        )
+        """The columns that it names."""
+        self.ordered: frozenset[str] = frozenset(_ordered(tree))
+        """Those of them that are compared with a number by order."""
+        if not self.fields:
+            raise UsageError(f"The condition {text!r} names no column.", hint=_HINT)
+        self._holds = self._made(tree)
+
+    def holds(self, row: Any) -> bool:
+        """Raises ItemError where the row's values cannot be compared so."""
+        columns = row if isinstance(row, Mapping) else {"item": row}
+        return bool(self._holds(columns))
+
+    def _made(self, node: ast.expr) -> _Read:
+        if isinstance(node, ast.BoolOp):
+            parts = [self._made(value) for value in node.values]
+            together = all if isinstance(node.op, ast.And) else any
+            return lambda row: together(part(row) for part in parts)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            inner = self._made(node.operand)
+            return lambda row: not inner(row)
+        if isinstance(node, ast.Compare):
+            return self._compared(node)
+        return self._value(node)
+
+    def _value(self, node: ast.expr) -> _Read:
+        if isinstance(node, ast.Name) and node.id not in _WORDS:
+            name = node.id
+            return lambda row: row.get(name)
+        value = self._constant(node)
+        return lambda _row: value
+
+    def _constant(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Name) and node.id in _WORDS:
+            return _WORDS[node.id]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | bool | None):
+            return node.value
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            value = self._constant(node.operand)
+            if isinstance(value, int | float):
+                return -value
+        if isinstance(node, ast.List | ast.Tuple):
+            return [self._constant(each) for each in node.elts]
+        raise UsageError(
+            f"The condition {self.text!r} holds {ast.unparse(node)!r}, which is no column, value or comparison.",
+            hint=_HINT,
+        )
+
+    def _compared(self, node: ast.Compare) -> _Read:
+        values = [self._value(each) for each in [node.left, *node.comparators]]
+        tests = [self._test(op) for op in node.ops]
+        pairs = list(zip(values, tests, values[1:], strict=False))
+        return lambda row: all(test(left(row), right(row)) for left, test, right in pairs)
+
+    def _test(self, op: ast.cmpop) -> Callable[[Any, Any], bool]:
+        if isinstance(op, ast.Eq | ast.Is):
+            return _equal
+        if isinstance(op, ast.NotEq | ast.IsNot):
+            return lambda left, right: not _equal(left, right)
+        if isinstance(op, ast.In | ast.NotIn):
+            wanted = isinstance(op, ast.In)
+            return lambda left, right: self._among(left, right) is wanted
+        compare = _ORDER[type(op)]
+        return lambda left, right: self._in_order(compare, left, right)
+
+    def _among(self, left: Any, right: Any) -> bool:
+        if isinstance(right, str):
+            return isinstance(left, str) and left in right
+        if isinstance(right, list | tuple):
+            return any(_equal(left, each) for each in right)
+        if right is None:
+            return False
+        raise self._wrong(left, right)
+
+    def _in_order(self, compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
+        if left is None or right is None:
+            return False
+        if isinstance(left, str) != isinstance(right, str):
+            left, right = self._number(left, right), self._number(right, left)
+        try:
+            return compare(left, right)
+        except TypeError:
+            raise self._wrong(left, right) from None
+
+    def _number(self, value: Any, other: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            raise self._wrong(value, other) from None
+
+    def _wrong(self, left: Any, right: Any) -> ItemError:
+        return ItemError(
+            f"The condition {self.text!r} cannot compare {_said(left)} with {_said(right)}.",
+            hint="The item fails; the others go on.",
+        )
+
+
+_WORDS = {"true": True, "false": False, "null": None}
+"""As JSON and TOML write them; Python's own words are constants already."""
+
+
+def _equal(left: Any, right: Any) -> bool:
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, str) != isinstance(right, str) and left is not None and right is not None:
+        return str(left) == str(right)
+    return bool(left == right)
+
+
+def _said(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _ordered(tree: ast.expr) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and all(type(op) in _ORDER for op in node.ops):
+            sides = [node.left, *node.comparators]
+            if any(isinstance(side, ast.Constant) and isinstance(side.value, int | float) for side in sides):
+                found += [side.id for side in sides if isinstance(side, ast.Name)]
+    return found

@@ -1,0 +1,329 @@
+"""Pipelines in virtual time: stages overlap, hold each other back and nothing else, and lose nothing."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lines import Work, all_of, ends, kinds, line
+from world import Rows
+
+from headrace.core.errors import UsageError
+from headrace.core.event import Event, StageEnded, StageStarted
+from headrace.core.item import Outcome
+from headrace.settings import Settings
+from headrace.sim.loop import run
+from headrace.staging import staged
+from headrace.store.memory import Memory, MemoryStore
+from headrace.task.pipeline import Cascade, Pipeline
+from headrace.task.stages import Expand, Filter, Reduce, Top
+from headrace.task.work import Map
+
+
+def texts(count: int) -> list[str]:
+    return [f"t{number:03}" for number in range(count)]
+
+
+def went(pipeline: Pipeline[Any], rows: Rows, memory: Memory, **more: Any) -> tuple[list[Outcome], float]:
+    """All results, and how many virtual seconds they took."""
+
+    async def main() -> tuple[list[Outcome], float]:
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        found = await all_of(line(pipeline, rows, MemoryStore(memory), **more))
+        return found, loop.time() - begun_s
+
+    return run(main())
+
+
+def test_three_stages_take_what_the_slowest_of_them_takes() -> None:
+    """A run of three stages of 1 s, 2 s and 1 s at ten at once ends within 5 % of the slowest stage's own time."""
+    stages = [Work(1.0), Work(2.0), Work(1.0)]
+    found, seconds = went(Pipeline(*stages), Rows(texts(500)), Memory())
+    ideal_s = 500 / 10 * 2.0
+    assert len(found) == 500
+    assert seconds <= 1.05 * ideal_s
+    assert all(outcome.ok for outcome in found)
+    assert found[0].item == {"text": found[0].item["text"], "after_1": True, "after_2": True}
+
+
+def test_the_first_item_is_finished_before_the_last_is_read() -> None:
+    """Stages work on what the one before has handed on: the last stage begins while the source is being read."""
+    last = Work(0.1)
+    rows = Rows(texts(200), batch=10, gap_s=1.0)
+    went(Pipeline(Work(0.1), last), rows, Memory())
+    assert last.first_s < 3.0
+    assert last.last_s > 19.0
+
+
+def test_a_slow_stage_slows_those_before_it_in_bounded_memory() -> None:
+    """The source is read no further than the places and inboxes between it and the slow stage can hold."""
+    slow, fast = Work(100.0), Work(0.001)
+
+    async def main() -> int:
+        rows = Rows(texts(20_000), batch=50)
+        made = line(Pipeline(fast, slow), rows, MemoryStore(Memory()), concurrency=2)
+        batches = made.outcomes()
+        await anext(batches)
+        given = rows.given
+        await batches.aclose()
+        return given
+
+    assert run(main()) < 1500
+
+
+def test_what_fails_at_one_stage_leaves_there_and_the_others_go_on() -> None:
+    """A failed item ends with the error and the name of its stage; no later stage sees it."""
+    first, second = Work(0.1, fails=frozenset({"t003"})), Work(0.1, fails=frozenset({"t007"}))
+    memory = Memory()
+    found, _ = went(Pipeline(first, second), Rows(texts(20)), memory)
+    failed = {outcome.item["text"]: outcome for outcome in found if not outcome.ok}
+    assert set(failed) == {"t003", "t007"}
+    assert (failed["t003"].stage, failed["t007"].stage) == ("map", "map 2")
+    assert failed["t007"].item == {"text": "t007", "after_0.1": True}
+    assert second.done == 19
+
+
+def test_filtered_items_end_in_an_outcome_outside_the_results() -> None:
+    """A Filter's condition, and a Filter's function, take items out; each has an outcome that says so."""
+
+    async def even(row: Any) -> bool:
+        return int(row["text"][1:]) % 2 == 0
+
+    memory = Memory()
+    found, _ = went(Pipeline(Filter(even), Filter('text != "t004"'), Work(0.1)), Rows(texts(10)), memory)
+    assert sorted(outcome.item["text"] for outcome in found) == ["t000", "t002", "t006", "t008"]
+    assert kinds(list(ends(memory).values())) == {"ok": 4, "dropped": 6}
+    assert {outcome.dropped for outcome in ends(memory).values() if outcome.dropped} == {
+        "filtered by filter", "filtered by filter 2",
+    }  # fmt: skip
+    assert MemoryStore(memory).counts("r").dropped == 6
+
+
+def test_an_item_becomes_several_whose_keys_say_of_which() -> None:
+    """An Expand over a function and over a column: children carry their parent's columns, and the parent its end."""
+
+    async def parts(row: Any) -> dict[str, Any]:
+        return {"part": [f"{row['text']}-{letter}" for letter in "abc"]}
+
+    memory = Memory()
+    found, _ = went(Pipeline(parts, Expand("part"), Work(0.1)), Rows(["x", "y"]), memory, ordered=True)
+    assert [outcome.item["part"] for outcome in found] == ["x-a", "x-b", "x-c", "y-a", "y-b", "y-c"]
+    assert [outcome.key for outcome in found[:3]] == ["0-x::0", "0-x::1", "0-x::2"]
+    assert ends(memory)["0-x"].dropped == "made into 3 by expand"
+    assert MemoryStore(memory).counts("r").pending == 0
+
+
+def test_the_best_go_on_and_the_others_say_that_they_are_not() -> None:
+    """Top keeps the best by a number at the end of the source; of equals the earlier."""
+
+    async def score(row: Any) -> dict[str, float]:
+        return {"score": float(int(row["text"][1:]) % 7)}
+
+    memory = Memory()
+    after = Work(1.0)
+    found, _ = went(Pipeline(score, Top(3, "score"), after), Rows(texts(30)), memory)
+    assert sorted(outcome.item["text"] for outcome in found) == ["t006", "t013", "t020"]
+    assert after.most == 3
+    assert kinds(list(ends(memory).values())) == {"ok": 3, "dropped": 27}
+
+
+def test_the_best_so_far_go_on_at_once() -> None:
+    """With so_far nothing waits for the end: the first items pass at once, worse ones later do not."""
+
+    async def score(row: Any) -> dict[str, int]:
+        return {"score": int(row["text"][1:])}
+
+    after = Work(0.1)
+    rows = Rows(texts(40)[::-1], batch=1, gap_s=1.0)
+    found, _ = went(Pipeline(score, Top(2, "score", so_far=True), after), rows, Memory(), concurrency=1)
+    assert [outcome.item["text"] for outcome in found] == ["t039", "t038"]
+    assert after.first_s < 3.0
+
+
+def test_the_best_within_a_time_go_on_while_the_source_goes_on() -> None:
+    """With `within` the best of what came until then go on; what comes later is not among them."""
+
+    async def score(row: Any) -> dict[str, int]:
+        return {"score": int(row["text"][1:])}
+
+    after = Work(0.1)
+    rows = Rows(texts(40), batch=1, gap_s=1.0)
+    memory = Memory()
+    found, _ = went(Pipeline(score, Top(2, "score", within=10.5), after), rows, memory)
+    assert sorted(outcome.item["text"] for outcome in found) == ["t009", "t010"]
+    assert after.first_s < 13
+    assert kinds(list(ends(memory).values())) == {"ok": 2, "dropped": 38}
+
+
+def test_many_become_one_by_group_and_by_number() -> None:
+    """A Reduce gathers by a column, by so many, or all; with a fold it keeps no rows."""
+
+    async def group(row: Any) -> dict[str, Any]:
+        return {"group": row["text"][-1], "n": int(row["text"][1:])}
+
+    async def total(rows: list[Any]) -> dict[str, int]:
+        return {"sum": sum(row["n"] for row in rows)}
+
+    found, _ = went(Pipeline(group, Reduce(total, by="group")), Rows(texts(40)), Memory())
+    assert {outcome.item["group"]: outcome.value["sum"] for outcome in found} == {
+        str(last): sum(range(last, 40, 10)) for last in range(10)
+    }
+    found, _ = went(Pipeline(group, Reduce(every=16)), Rows(texts(40)), Memory())
+    assert sorted(len(outcome.value) for outcome in found) == [8, 16, 16]
+    fold = Reduce(fold=lambda value, row: value + row["n"], start=0)
+    memory = Memory()
+    found, _ = went(Pipeline(group, fold), Rows(texts(40)), memory)
+    assert [outcome.value for outcome in found] == [sum(range(40))]
+    assert kinds(list(ends(memory).values())) == {"ok": 1, "dropped": 40}
+
+
+def test_what_was_made_of_one_item_is_gathered_as_soon_as_it_is_complete() -> None:
+    """A Reduce with `each` gives the first item's result long before the source is read, also where parts failed."""
+
+    async def parts(row: Any) -> list[dict[str, str]]:
+        return [{"part": f"{row['text']}-{letter}"} for letter in "abc"]
+
+    async def read(row: Any) -> dict[str, bool]:
+        if row["part"] == "t001-b":
+            raise ValueError("broken")
+        return {"read": True}
+
+    seen: list[tuple[float, str, int]] = []
+
+    async def together(rows: list[Any]) -> int:
+        seen.append((asyncio.get_running_loop().time(), rows[0]["text"], len(rows)))
+        return len(rows)
+
+    memory = Memory()
+    rows = Rows(texts(20), batch=1, gap_s=5.0)
+    found, _ = went(Pipeline(Expand(parts), read, Reduce(together, each=True)), rows, memory)
+    assert len([outcome for outcome in found if outcome.ok]) == 20
+    assert seen[0][:2] < (8.0, "t001")
+    assert {text: count for _, text, count in seen} == {text: 2 if text == "t001" else 3 for text in texts(20)}
+    assert kinds(list(ends(memory).values())) == {"ok": 20, "failed": 1, "dropped": 20 + 59}
+
+
+def test_a_cascade_asks_the_dear_stage_only_where_the_cheap_one_is_unsure() -> None:
+    """The second stage of a Cascade sees the unsure items alone, and its answer replaces the first one's."""
+    dear: list[str] = []
+
+    async def cheap(row: Any) -> dict[str, Any]:
+        return {"label": "?", "confidence": int(row["text"][1:]) / 10}
+
+    async def costly(row: Any) -> dict[str, Any]:
+        dear.append(row["text"])
+        return {"label": "sure", "confidence": 1.0}
+
+    found, _ = went(Pipeline(Cascade(Map(cheap), Map(costly), unsure="confidence < 0.5")), Rows(texts(10)), Memory())
+    assert sorted(dear) == texts(5)
+    assert {outcome.item["text"]: outcome.value["label"] for outcome in found} == {
+        text: "sure" if text in dear else "?" for text in texts(10)
+    }
+
+
+def test_stages_are_announced_with_counts() -> None:
+    """Each stage's start and end are events, with how many came and what became of them."""
+    events: list[Event] = []
+
+    async def score(row: Any) -> dict[str, int]:
+        return {"score": int(row["text"][1:])}
+
+    after = Work(0.1, fails=frozenset({"t019"}))
+    went(Pipeline(score, Top(3, "score"), after), Rows(texts(20)), Memory(), events=events)
+    started = {event.stage: event.items for event in events if isinstance(event, StageStarted)}
+    ended = {
+        event.stage: (event.taken, event.passed, event.failed, event.dropped)
+        for event in events
+        if isinstance(event, StageEnded)
+    }
+    assert started == {"map": 20, "top": 20, "map 2": 3}
+    assert ended == {"map": (20, 20, 0, 0), "top": (20, 3, 0, 17), "map 2": (3, 2, 1, 0)}
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "said"),
+    [
+        (Pipeline(Filter("nothing > 1")), "names 'nothing', and there is no such column. There are: text."),
+        (Pipeline(Top(3, "score")), "names 'score'"),
+        (Pipeline(Expand("parts")), "names 'parts'"),
+        (Pipeline(Reduce(by="brand")), "names 'brand'"),
+    ],
+)
+def test_a_pipeline_is_checked_before_it_runs(pipeline: Pipeline[Any], said: str) -> None:
+    """A column that neither the source nor a stage gives is told before the first call."""
+    with pytest.raises(UsageError, match=said):
+        staged(pipeline, ["text"], Settings(), {})
+
+
+@st.composite
+def pipelines(draw: st.DrawFn) -> tuple[Pipeline[Any], int]:
+    """Stages at random, of functions that fail, filter, expand and gather by a seed; and how often they crash."""
+
+    def failing(share: int) -> Any:
+        async def work(row: Any) -> dict[str, Any]:
+            await asyncio.sleep((hash(str(row)) % 7) / 10)
+            if share and sum(map(ord, str(row["text"]))) % share == 0:
+                raise ValueError("seeded")
+            return {f"w{share}": True}
+
+        return Map(work, name=f"w{share}", version="1")
+
+    async def three(row: Any) -> list[dict[str, Any]]:
+        return [{"n": number} for number in range(len(row["text"]) % 3)]
+
+    async def some(row: Any) -> bool:
+        return sum(map(ord, str(row))) % 3 > 0
+
+    choice = st.sampled_from(
+        [
+            failing(0), failing(5), failing(9), Filter(Map(some, name="some", version="1")),
+            Expand(Map(three, name="three", version="1")), Reduce(every=3), Reduce(each=True), Top(4, _length),
+        ]
+    )  # fmt: skip
+    stages: list[Any] = draw(st.lists(choice, min_size=1, max_size=5))
+    if not any(isinstance(stage, Map) for stage in stages):
+        stages.insert(0, failing(0))
+    kept = []
+    for stage in stages:  # what is gathered has no text
+        kept.append(stage)
+        if isinstance(stage, Reduce):
+            break
+    return Pipeline(*kept), draw(st.integers(0, 3))
+
+
+def _length(row: Any) -> int:
+    return len(str(row))
+
+
+@settings(max_examples=60, deadline=None)
+@given(pipelines(), st.integers(0, 60), st.integers(1, 12))
+def test_any_pipeline_ends_every_item_once_and_as_one_at_a_time_would(
+    made: tuple[Pipeline[Any], int], count: int, concurrency: int
+) -> None:
+    """Random stages over random failures, crashed and resumed: every item read or made has one outcome (G2), places
+    bound what is open (G5), and values are those of a run one after another (G8)."""
+    pipeline, crashes = made
+
+    async def crashed(memory: Memory, after_s: float) -> None:
+        store = MemoryStore(memory, commit_s=0.02)
+        work = asyncio.ensure_future(all_of(line(pipeline, Rows(texts(count)), store, concurrency=concurrency)))
+        await asyncio.sleep(after_s)
+        store.crash()
+        work.cancel()
+        await asyncio.wait([work], timeout=1)
+
+    memory, alone = Memory(), Memory()
+    for number in range(crashes):
+        run(crashed(memory, 0.7 * number))
+    found, _ = went(pipeline, Rows(texts(count)), memory, concurrency=concurrency)
+    expected, _ = went(pipeline, Rows(texts(count)), alone, concurrency=1)
+    every = any(isinstance(stage, Reduce) and stage.every for stage in pipeline)
+    assert len(found) == len({outcome.key for outcome in found})
+    assert MemoryStore(memory).counts("r").pending == 0
+    assert memory.runs["r"].status == "finished"
+    if not every:  # which items come together is as they complete
+        values = {outcome.key: (outcome.value, outcome.item, outcome.error) for outcome in found}
+        assert values == {outcome.key: (outcome.value, outcome.item, outcome.error) for outcome in expected}
+        assert ends(memory).keys() == ends(alone).keys()
