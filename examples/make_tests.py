@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 
-SUBJECTS = (
+SUBJECTS = (  # noqa: SIM905 - to be read
     "basket ledger parcel timetable invoice recipe ticket voucher playlist calendar warehouse kettle library garden ferry tariff "
     "backup inbox survey meter passport pantry harbour orchard lantern bakery almanac depot beacon quarry gallery sawmill weir "
     "glacier compass granary aqueduct signal"
-).split()  # noqa: SIM905 - to be read
+).split()
 VERBS = "add split merge close renew weigh sort print send count move store".split()  # noqa: SIM905
 
 CERTAIN = (

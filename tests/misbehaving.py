@@ -3,6 +3,7 @@
 
 import asyncio
 import gzip
+import ssl
 import threading
 import zlib
 from collections import Counter
@@ -17,8 +18,9 @@ _DRIP_S = 0.05
 class Misbehaving:
     """Counts what it is asked, by path and by host, and how many requests of a host it has at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
+        self._tls = tls
         self.asked: Counter[str] = Counter()
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
@@ -40,7 +42,7 @@ class Misbehaving:
         self._loop.call_soon_threadsafe(self._over.set)
 
     async def _serve(self, ready: threading.Event) -> None:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         await self._over.wait()
@@ -188,8 +190,8 @@ def answers() -> dict[str, tuple[bytes, str, str]]:
 
 
 @contextmanager
-def misbehaving() -> Iterator[Misbehaving]:
-    server, ready = Misbehaving(), threading.Event()
+def misbehaving(tls: ssl.SSLContext | None = None) -> Iterator[Misbehaving]:
+    server, ready = Misbehaving(tls), threading.Event()
     answers()  # packing takes a while
     thread = threading.Thread(target=server.run, args=(ready,), daemon=True)
     thread.start()

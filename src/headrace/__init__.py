@@ -24,6 +24,11 @@ from headrace.task.work import Ask, Map
 if TYPE_CHECKING:
     from headrace.api import HeadraceWarning, arun, run, stream
     from headrace.results import Run, runs
+    from headrace.task.extract import Extract
+    from headrace.task.fetch import Fetch
+    from headrace.task.mode import cpu_bound
+    from headrace.task.pipeline import Cascade, Pipeline
+    from headrace.task.stages import Expand, Filter, Reduce, Top
 
 __version__ = "0.1.0"
 
@@ -32,6 +37,16 @@ __all__ = [
     "Ask",
     "Map",
     "Model",
+    "cpu_bound",
+    # in which order
+    "Cascade",
+    "Expand",
+    "Extract",
+    "Fetch",
+    "Filter",
+    "Pipeline",
+    "Reduce",
+    "Top",
     # over what
     "Table",
     # doing it
@@ -58,9 +73,18 @@ __all__ = [
 ]
 
 _LATER = {
+    "Cascade": "headrace.task.pipeline",
+    "Expand": "headrace.task.stages",
+    "Extract": "headrace.task.extract",
+    "Fetch": "headrace.task.fetch",
+    "Filter": "headrace.task.stages",
     "HeadraceWarning": "headrace.api",
+    "Pipeline": "headrace.task.pipeline",
+    "Reduce": "headrace.task.stages",
     "Run": "headrace.results",
+    "Top": "headrace.task.stages",
     "arun": "headrace.api",
+    "cpu_bound": "headrace.task.mode",
     "run": "headrace.api",
     "runs": "headrace.results",
     "stream": "headrace.api",

@@ -23,6 +23,10 @@ from headrace.report.progress import progress_of, watch
 from headrace.results import Run, write_result
 from headrace.settings import DEFAULT_STORE, Limits, Settings
 from headrace.store.history import SqliteHistory
+from headrace.task.extract import Extract
+from headrace.task.fetch import Fetch
+from headrace.task.pipeline import Cascade, Pipeline
+from headrace.task.stages import Expand, Filter, Reduce, Top
 from headrace.task.work import Ask, Map
 
 __all__ = [
@@ -60,8 +64,11 @@ class _Lazy(Protocol):
 
 Items = str | os.PathLike[str] | Table | Iterable[Any] | AsyncIterable[Any] | _Frame | _Lazy
 """A path, a Table, a list or any other iterable, an async iterable, or a data frame."""
-Work = Ask[T] | Map[T] | Callable[[Any], Awaitable[T] | T]
-"""A question, a Map, or a function, async or not."""
+Work = (
+    Ask[T] | Map[T] | Pipeline[T] | Cascade | Filter | Expand | Top | Reduce | Fetch | Extract
+    | Callable[[Any], Awaitable[T] | T]
+)  # fmt: skip
+"""A question, a Map, a Pipeline or another of its stages, or a function, async or not."""
 
 
 def run(
@@ -78,7 +85,7 @@ def run(
     fail are outcomes, never exceptions.
 
     Args:
-        work: An Ask, a Map or a function: `async` ones on the event loop, plain ones in threads.
+        work: An Ask, a Map, a function (`async` ones on the event loop, plain ones in threads), or a Pipeline of them.
         items: A path (CSV, TSV, XLSX, JSON, JSON Lines, Parquet, a folder of text files), `-` for standard input, a
             Table, a data frame or a column of one, an iterable or an async iterable.
         to: A result file, in the format of its ending (.jsonl, .json, .csv, .tsv, .xlsx, .parquet), written whole at

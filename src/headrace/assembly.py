@@ -79,7 +79,7 @@ def assemble(
     rows = open_source(items, key=settings.key, first=settings.first, name=settings.name)
     source: Source = with_images(rows, pipeline, items)
     try:
-        made = staged(pipeline, source.fields, settings, environ)
+        made = staged(pipeline, source.fields, settings, environ, folder_of(items))
     except UsageError:
         if tell is not None:
             for notice in rows.notices:
@@ -133,10 +133,14 @@ def with_images(source: Source, pipeline: Pipeline[Any], items: Any) -> Source:
     columns = tuple(dict.fromkeys(name for stage in pipeline if isinstance(stage, Ask) for name in stage.images))
     if not columns:
         return source
+    return Pictured(source, columns, folder_of(items))
+
+
+def folder_of(items: Any) -> Path:
+    """Where relative paths in the items begin: at their table's folder."""
     at = items.path if isinstance(items, Table) else items
     path = Path(at) if isinstance(at, str | os.PathLike) and at != "-" else None
-    folder = Path() if path is None or "://" in str(at) else path if path.is_dir() else path.parent
-    return Pictured(source, columns, folder)
+    return Path() if path is None or "://" in str(at) else path if path.is_dir() else path.parent
 
 
 def _check(pipeline: Pipeline[Any], settings: Settings) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,8 +24,13 @@ from headrace.flow.estimate import Charge
 from headrace.provider.asking import call_of
 from headrace.provider.dialect import Dialect, Means
 from headrace.provider.directory import PROVIDERS, Provider
+from headrace.task.fetch import Fetch
+from headrace.task.mode import mode_of
 from headrace.task.price import FREE, Price, Priced, bundled, prices_of
 from headrace.task.work import Map
+
+if TYPE_CHECKING:
+    from headrace.data.fetch import Fetcher  # the client is slow to import
 
 _START = 20
 """Calls in flight that a search begins with: few enough for any hosted model."""
@@ -125,15 +130,44 @@ def _meant(model: Model) -> str:
 
 
 def function_endpoint(work: Map, environ: Mapping[str, str]) -> Endpoint:
-    from headrace.provider.function import function_call  # noqa: PLC0415 - only for functions
+    """A function where it runs: on the loop, in threads, or in processes. Raises UsageError where it cannot run there."""
+    from headrace.provider.function import called, function_call  # noqa: PLC0415 - only for functions
     from headrace.provider.threads import Threads  # noqa: PLC0415 - as above
 
+    mode = mode_of(called(work.function), work.mode)
+    account = _account_of(work, environ)
+    if mode == "process":
+        return process_endpoint(work.function, work.concurrency or 0, account)
     threads = Threads()
 
     async def close() -> None:
         threads.close()
 
-    return Endpoint(("function", ""), "", function_call(work.function, threads), close, _account_of(work, environ))
+    call, slots = function_call(work.function, threads), 1 if mode == "sync" else None
+    return Endpoint(("function", ""), "", call, close, account, slots=slots)
+
+
+def process_endpoint(function: Callable[[Any], Any], most: int, account: Account | None = None) -> Endpoint:
+    """A plain function in `most` processes, 0 for one on each core."""
+    from headrace.provider.processes import Processes, process_call  # noqa: PLC0415 - only for functions
+
+    processes = Processes(most)
+    account = account or Account(f"function {id(function)}", lasting=False)
+    call = process_call(function, processes)
+    return Endpoint(("function", ""), "", call, processes.close, account, slots=processes.most)
+
+
+def fetching(fetch: Fetch) -> "tuple[Fetcher, Account]":
+    """Whoever fetches pages for one run. Each host's limits are its own, so that the account is nobody else's."""
+    from headrace.data.fetch import Fetcher, Manners  # noqa: PLC0415 - only who fetches needs the client
+    from headrace.provider.aio import way_to  # noqa: PLC0415 - as above
+
+    manners = Manners(
+        timeout_s=fetch.timeout_s, max_bytes=fetch.max_bytes, per_host=fetch.per_host, attempts=fetch.attempts,
+        max_redirects=fetch.max_redirects, allow=fetch.allow, agent=fetch.user_agent,
+    )  # fmt: skip
+    most = fetch.concurrency
+    return Fetcher(manners, way=way_to), Account("fetch", start=most, most=most, lasting=False)
 
 
 def _hosted(model: Model, provider: Provider, environ: Mapping[str, str], *, to_call: bool) -> Endpoint:

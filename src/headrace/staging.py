@@ -2,7 +2,9 @@
 columns behind it. Enters a pipeline and the columns of its source; raises UsageError where they do not fit."""
 
 import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from headrace.core.item import Item
 from headrace.core.limits import Unit
 from headrace.core.model import Model
 from headrace.core.ports import Task
-from headrace.endpoints import Close, Endpoint, endpoint_of, function_endpoint
+from headrace.endpoints import Close, Endpoint, endpoint_of, fetching, function_endpoint, process_endpoint
 from headrace.engine.leg import Calling
 from headrace.engine.passage import Passage, finished
 from headrace.engine.roll import Roll
@@ -26,6 +28,8 @@ from headrace.provider.messages import LEAST_CACHED
 from headrace.settings import Settings
 from headrace.task.ask import ANSWER, AskTask
 from headrace.task.condition import Condition
+from headrace.task.extract import Extract, ExtractTask
+from headrace.task.fetch import Fetch, FetchTask
 from headrace.task.function import FunctionTask
 from headrace.task.pipeline import Cascade, Pipeline, Stage, named
 from headrace.task.prompt import Template
@@ -33,6 +37,10 @@ from headrace.task.schema import Returns, returns_of
 from headrace.task.stages import Expand, Filter, Reduce, Top
 from headrace.task.work import Ask, Map
 
+_GRACE_S = 60.0
+"""A fetch ends by its own time; only one that does not is taken off."""
+_PAGES = 16
+"""Pages that are looked up together: each may have ten megabytes."""
 _NO_ORDER = frozenset({"string", "boolean", "array", "object", "null"})
 """Types of JSON that are no number."""
 
@@ -112,11 +120,16 @@ class Columns:
 
 
 def staged(
-    pipeline: Pipeline[Any], fields: Iterable[str] | None, settings: Settings, environ: Mapping[str, str]
+    pipeline: Pipeline[Any],
+    fields: Iterable[str] | None,
+    settings: Settings,
+    environ: Mapping[str, str],
+    folder: Path = Path(),
 ) -> Staged:
-    """Raises UsageError where the stages cannot work, with each other or with the source's columns."""
+    """Relative paths in the source's columns begin at `folder`. Raises UsageError where the stages cannot work, with
+    each other or with the source's columns."""
     asks = any(isinstance(stage, Ask | Cascade) for stage in pipeline.stages)
-    maker = _Maker(settings, environ, Columns(fields), limits_of_functions=not asks, alone=len(pipeline) == 1)
+    maker = _Maker(settings, environ, Columns(fields), folder, limits_of_functions=not asks)
     made = [each for name, stage in named(pipeline.stages) for each in maker.made(name, stage)]
     return Staged(tuple(made))
 
@@ -129,13 +142,13 @@ class _Maker:
         settings: Settings,
         environ: Mapping[str, str],
         columns: Columns,
+        folder: Path,
         *,
         limits_of_functions: bool,
-        alone: bool,
     ) -> None:
         """What the user states of limits is of the models that are asked; of the functions where there are none."""
         self._settings, self._environ, self._columns = settings, environ, columns
-        self._limits_of_functions, self._alone = limits_of_functions, alone
+        self._folder, self._limits_of_functions = folder, limits_of_functions
 
     def made(self, name: str, stage: Stage) -> list[Made]:
         match stage:
@@ -153,8 +166,10 @@ class _Maker:
                 return self._reduce(name, stage)
             case Cascade():
                 return self._cascade(name, stage)
-            case _:
-                return [self._read(name, stage)]
+            case Fetch():
+                return [self._fetch(name, stage)]
+            case Extract():
+                return [self._extract(name, stage)]
 
     def _ask(self, name: str, work: Ask[Any], when: Callable[[Item], bool] | None = None) -> Made:
         endpoint = endpoint_of(
@@ -293,8 +308,38 @@ class _Maker:
         self._columns.check(name, condition.fields, numbers=condition.ordered)
         return lambda item: condition.holds(item.data)
 
-    def _read(self, name: str, stage: Any) -> Made:
-        raise UsageError(f"{type(stage).__name__} is no stage.", hint=name)
+    def _fetch(self, name: str, work: Fetch) -> Made:
+        template = Template(work.url)
+        if self._columns.names is not None and len(self._columns.names) > 1:
+            self._columns.check(name, template.fields)
+        self._columns.add(["final_url", "status", "content_type"])
+        fetcher, account = fetching(work)
+        task = FetchTask(work, now=time.time())
+        endpoint = Endpoint(("fetch", ""), "", fetcher.call, fetcher.close, account)
+        calling = Calling(
+            info=StageInfo(name, "fetch"), task=task, call=fetcher.call, around=fetcher.around, account=account,
+            timeout_s=work.timeout_s + _GRACE_S, steady=True, batch=_PAGES, since=task.since, stated={Unit.CONCURRENCY: float(work.concurrency)},
+        )  # fmt: skip
+        return Made(calling, ["fetch", task.digest.hex()], {"url": work.url, "by": work.by}, endpoint, task)
+
+    def _extract(self, name: str, work: Extract) -> Made:
+        from headrace.data.extract import NAME, VERSION, located, need_readers, read_document  # noqa: PLC0415 - an extra
+
+        need_readers()
+        if work.source:
+            self._columns.check(name, [work.source])
+        self._columns.add(work.keep)
+        folder = self._folder
+        task = ExtractTask(
+            work, lambda path: located(path, folder, work.max_bytes), name=NAME, version=VERSION
+        )  # fmt: skip
+        endpoint = process_endpoint(read_document, work.concurrency or 0)
+        calling = Calling(
+            info=StageInfo(name, "extract"), task=task, call=endpoint.call, account=endpoint.account,
+            timeout_s=self._settings.timeout_s, stated=self._stated(endpoint, work.concurrency, is_limited=False),
+        )  # fmt: skip
+        spec = {"source": work.source, "max_chars": work.max_chars, "keep": list(work.keep)}
+        return Made(calling, ["extract", task.digest.hex()], spec, endpoint, task)
 
     def _stated(self, endpoint: Endpoint, own: int | None, *, is_limited: bool) -> dict[Unit, float]:
         """The strictest of what the endpoint can do, what the stage says, and what the run says."""

@@ -27,12 +27,12 @@ class Spender:
     async def work(self, name: str) -> None:
         for number in range(1_000_000):
             worst_usd = self._worst_usd * self._chance.uniform(0.5, 1.0)
-            waited = False
-            while not self._treasurer.take(worst_usd, waited=waited):
+            waited = None
+            while not self._treasurer.take(worst_usd, waited):
                 there = asyncio.Event()
-                self._treasurer.wait(Waiting(worst_usd, self.over.is_set, there.set), again=False)
+                again, waited = waited is not None, Waiting(worst_usd, self.over.is_set, there.set)
+                self._treasurer.wait(waited, again=again)
                 await there.wait()
-                waited = True
             call = f"{os.getpid()}-{name}-{number}"
             self._write(f"{call} {worst_usd!r}")
             await asyncio.sleep(self._chance.uniform(0.0, 0.004))

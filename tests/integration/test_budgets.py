@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,16 @@ def test_a_draw_that_is_not_waited_for_still_counts(world: World) -> None:
 # Real processes.
 
 
+@pytest.fixture
+def spenders(tmp_path: Path) -> Iterator["Spenders"]:
+    spenders = Spenders(tmp_path)
+    yield spenders
+    for child in spenders.children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
+
+
 class Spenders:
     """Processes on one budget, and the ledger of what they truly did."""
 
@@ -189,10 +199,10 @@ class Spenders:
 
 
 @pytest.mark.serial
-def test_processes_that_share_a_budget_and_are_killed_never_pass_it(tmp_path: Path) -> None:
+def test_processes_that_share_a_budget_and_are_killed_never_pass_it(spenders: "Spenders") -> None:
     """Three at a time on one budget, one after the other killed with -9 at a bad moment and started again: spent, and
     at worst in flight, is never more than the budget; in the end it is used but for what the dead held."""
-    chance, spenders = random.Random(6), Spenders(tmp_path)
+    chance = random.Random(6)
     limit, worst, at_once = 3.0, 0.004, 8
     living = {f"r{number}": spenders.start(f"r{number}", limit, worst, at_once, number) for number in range(3)}
     kills = 6
@@ -211,9 +221,8 @@ def test_processes_that_share_a_budget_and_are_killed_never_pass_it(tmp_path: Pa
 
 
 @pytest.mark.serial
-def test_a_larger_budget_goes_on_where_a_smaller_one_ended(tmp_path: Path) -> None:
+def test_a_larger_budget_goes_on_where_a_smaller_one_ended(spenders: "Spenders") -> None:
     """Run again with the same it ends at once; with a larger one it spends what is more, and no cent besides."""
-    spenders = Spenders(tmp_path)
     for limit in (0.5, 0.5, 0.8):
         child = spenders.start("r", limit, 0.005, 5, int(limit * 10))
         assert "has no room for another call" in child.communicate(timeout=DEADLINE_S)[0]

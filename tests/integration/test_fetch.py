@@ -2,7 +2,10 @@
 
 import asyncio
 import random
+import shutil
 import socket
+import ssl
+import subprocess
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -475,6 +478,26 @@ def test_an_address_without_a_scheme_is_tried_over_tls_first(server: Misbehaving
     assert (page.ok, page.final_url) == (True, f"http://127.0.0.1:{server.port}/page")
 
 
+def test_a_certificate_that_nobody_trusts_fails_its_page(tmp_path: Path) -> None:
+    """It is told as such, is not tried again, and no unsecured address is asked in its place."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("there is no openssl to make certificates with")
+    key, own = tmp_path / "own.key", tmp_path / "own.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=own.test"]
+    subprocess.run([program, *words, "-keyout", key, "-out", own], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own, key)
+    with misbehaving(context) as server:
+        replies = [
+            run(lambda made, url=url: made.reply(url.format(server.port)))  # type: ignore[misc]
+            for url in ("https://127.0.0.1:{}/page", "127.0.0.1:{}/page")
+        ]
+    assert [(reply.value.trouble, reply.attempts) for reply in replies] == [("untrusted", 1)] * 2
+    assert "not trusted: self-signed certificate" in replies[0].value.message
+    assert not server.paths
+
+
 # Who has to wait.
 
 
@@ -586,5 +609,5 @@ def test_a_proxy_is_used_and_literal_private_addresses_stay_refused(
             await made.page("http://10.0.0.1/page")
         return await made.page("http://nowhere.test/page")
 
-    assert run(story, Fetch(), way=aio._way).text == PAGE
+    assert run(story, Fetch(), way=aio.way_to).text == PAGE
     assert server.paths == ["http://nowhere.test/page"]

@@ -216,7 +216,7 @@ def test_alone_it_spends_until_the_next_does_not_fit(calls: list[tuple[int, floa
 
 @settings(max_examples=60)
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 9000))
-def test_two_that_wait_do_not_wait_for_each_other(one: int, two: int, spent: int) -> None:
+def test_two_that_wait_do_not_wait_for_each_other(one: int, two: int, spent: int) -> None:  # noqa: C901 - two of everything
     """Whoever can go on with what both hold goes on; only where none can both are told that it is spent."""
     books = Books()
     first, second = Process(books, "p1", "a", LIMIT), Process(books, "p2", "b", LIMIT)

@@ -18,6 +18,7 @@ from headrace.data.columns import columns_of
 from headrace.data.sink import check_output
 from headrace.data.table import Table
 from headrace.store.history import SqliteHistory
+from headrace.task.pipeline import Pipeline
 from headrace.task.work import Ask
 
 _SENT_AT_ONCE = 200
@@ -54,7 +55,7 @@ def resume(args: argparse.Namespace) -> int:
     info = the_run(SqliteHistory(args.store), args.run)
     spec = info.spec
     _check(info)
-    work = Ask(
+    work: Ask[Any] | Pipeline[Any] = Pipeline.from_dict(spec["pipeline"]) if spec["work"] == "pipeline" else Ask(
         spec["prompt"], system=spec["system"],
         returns=returns_of(spec["returns"]) if spec["typed"] else spec["returns"], temperature=spec["temperature"],
         model=Model(spec["model"], base_url=spec["base_url"], headers=args.header), max_tokens=spec["max_tokens"],
@@ -73,7 +74,11 @@ def resume(args: argparse.Namespace) -> int:
 def _check(info: RunInfo) -> None:
     """Raises UsageError where only whoever started it can go on with the run."""
     spec = info.spec
-    if spec.get("work") != "ask":
+    if spec.get("work") == "pipeline" and spec.get("pipeline") is None and spec.get("keep_prompts", True):
+        raise UsageError(
+            f"The run {info.name} called functions that only its program has.", hint="Run that program again."
+        )
+    if spec.get("work") not in ("ask", "pipeline"):
         raise UsageError(
             f"The run {info.name} called a function, which only its program has.", hint="Run that program again."
         )
@@ -87,7 +92,7 @@ def _check(info: RunInfo) -> None:
             f"The source of the run {info.name} cannot be read again.",
             hint="Run the same command over the same rows again.",
         )
-    if spec["typed"] and not spec["returns"]:
+    if spec.get("typed") and not spec["returns"]:
         raise UsageError(
             f"The answers of the run {info.name} have a Python type that only its program has.",
             hint="Run that program again.",

@@ -27,6 +27,7 @@ from headrace.engine.snapshot import Snapshot
 from headrace.results import write_result
 from headrace.settings import DEFAULT_STORE, Settings
 from headrace.store.history import SqliteHistory
+from headrace.task.pipeline import Pipeline
 from headrace.task.work import Ask
 
 _PREVIEWED = 10
@@ -57,7 +58,7 @@ class _Run:
         self.pipe = None if to_file else Pipe(columns_of(made.source.fields, made.schema))
 
 
-def execute(work: Ask, items: str | Table, settings: Settings, wishes: Wishes) -> int:
+def execute(work: Ask[Any] | Pipeline[Any], items: str | Table, settings: Settings, wishes: Wishes) -> int:
     """Run it, show it, write what was asked for; the exit status."""
     onlooker = wishes.events or Display(sys.stderr, quiet=wishes.quiet)
     onlooker.notice(wishes.said)

@@ -127,6 +127,9 @@ def add_all(words: argparse.ArgumentParser) -> None:
         help="a table (CSV, TSV, XLSX, JSON, JSON Lines, Parquet), a folder of text files, the URL of a database, or - for standard "
         "input",
     )  # fmt: skip
+    words.add_argument(
+        "then", metavar="", nargs="?", help="with a pipeline (a .toml file with [[stage]] tables) first: pipeline.toml INPUT"
+    )  # fmt: skip
     _add(words, words.add_argument_group("what is asked"), _ASKED)
     _add(words, words.add_argument_group("which rows, which run"), _READ)
     add_run_arguments(words)

@@ -31,11 +31,19 @@ class _Terminal(Console):
 
 def terminal(stream: IO[str], width: int | None = None) -> Console:
     """A rich console that interprets no markup; colours only where the stream is a terminal and NO_COLOR is unset."""
-    if width is None and stream.isatty():  # rich would ask standard input first, and take a dumb terminal for a wide one
+    if (
+        width is None and stream.isatty()
+    ):  # rich would ask standard input first, and take a dumb terminal for a wide one
         width = size_of(stream)[0]
     height = 24 if width is not None else None
     return _Terminal(
-        file=stream, width=width, height=height, force_terminal=stream.isatty(), markup=False, highlight=False, emoji=False
+        file=stream,
+        width=width,
+        height=height,
+        force_terminal=stream.isatty(),
+        markup=False,
+        highlight=False,
+        emoji=False,
     )
 
 

@@ -13,15 +13,16 @@ from headrace.assembly import request_of, with_images
 from headrace.cli.configuration import Configuration
 from headrace.cli.execute import Wishes, execute
 from headrace.cli.flags import add_run_arguments
+from headrace.cli.pipeline import pipeline_of, take_pipeline
 from headrace.cli.words import returns_of, text_of
 from headrace.core.errors import InputError, UsageError
 from headrace.core.model import Model
-from headrace.core.ports import Source
 from headrace.data.sink import check_output
 from headrace.data.source import open_source
 from headrace.data.table import Table
 from headrace.report.text import clean
 from headrace.settings import Limits, Settings
+from headrace.task.pipeline import Pipeline
 from headrace.task.work import Ask
 
 _WITHOUT_ADDRESS = ("local", "sim")
@@ -41,12 +42,22 @@ def work_of(args: argparse.Namespace) -> Ask:
 
 
 def run(args: argparse.Namespace) -> int:
-    work = work_of(args)
+    take_pipeline(args)
+    work: Ask[Any] | Pipeline[Any] = work_of(args) if args.pipeline is None else _pipeline_of(args)
     items = table_of(args)
-    if args.show_prompt:
+    if args.show_prompt and isinstance(work, Pipeline):
+        print(clean(str(work)))
+        return 0
+    if args.show_prompt and isinstance(work, Ask):
         return asyncio.run(_show_prompt(work, items, args.key))
     settings = settings_of(args, key=args.key, name=args.name, first=args.first)
     return execute(work, items, settings, wishes_of(args, args.input))
+
+
+def _pipeline_of(args: argparse.Namespace) -> Pipeline[Any]:
+    if args.input is None:
+        raise UsageError("the following arguments are required: INPUT.", hint="headrace run pipeline.toml INPUT")
+    return pipeline_of(args.pipeline, args, model_of(args) if args.model is not None else None)
 
 
 def _check_there(args: argparse.Namespace) -> None:
@@ -103,10 +114,8 @@ def wishes_of(args: argparse.Namespace, source: str) -> Wishes:
     return Wishes(args.output, args.report, args.quiet, args.events, configuration.said())
 
 
-async def _show_prompt(work: Ask, items: Table, key: str | None) -> int:
-    source: Source = open_source(items, key=key, first=1)
-    if work.images:
-        source = with_images(source, work, items)
+async def _show_prompt(work: Ask[Any], items: Table, key: str | None) -> int:
+    source = with_images(open_source(items, key=key, first=1), Pipeline(work), items)
     async for batch in source:
         request = request_of(work, batch[0], os.environ)
         for message in request.messages:

@@ -149,13 +149,13 @@ def _cut(text: str, block: int, longest: int) -> Iterator[_Piece]:
     """Sentences; those that are too long in parts of whole words, and words that are too long anyhow."""
     glue = ""
     for sentence in _SENTENCE.split(text):
-        rest = sentence
-        while len(rest) > longest:
-            at = rest.rfind(" ", 0, longest + 1)
-            part, after = (rest[:at], rest[at + 1 :]) if at > 0 else (rest[:longest], rest[longest:])
-            yield _Piece(part, block, glue)
-            rest, glue = after, " " if at > 0 else ""
-        yield _Piece(rest, block, glue)
+        start = 0
+        while len(sentence) - start > longest:
+            at = sentence.rfind(" ", start + 1, start + longest + 1)
+            end = at if at > 0 else start + longest
+            yield _Piece(sentence[start:end], block, glue)
+            start, glue = (end + 1, " ") if at > 0 else (end, "")
+        yield _Piece(sentence[start:], block, glue)
         glue = " " if sentence[-1:].isascii() else ""
 
 

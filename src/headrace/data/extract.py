@@ -158,7 +158,7 @@ def kind_of(head: bytes, content_type: str = "", name: str = "") -> str:
     told = content_type.partition(";")[0].strip().lower()
     ending = PurePath(name.partition("?")[0].partition("#")[0]).suffix.lower()
     wide = told_by_head(head) is not None
-    if not wide and head[:_HEAD].count(0) > len(head[:_HEAD]) // 100:
+    if not wide and head[:_HEAD].count(0) > max(1, len(head[:_HEAD]) // 1000):
         refuse("The document is no text, and of a kind that is not known.", READABLE)
     plain = head.replace(b"\0", b"") if wide else start
     if told in ("text/markdown", "text/x-markdown") or (ending in (".md", ".markdown") and told in ("", "text/plain")):
@@ -201,7 +201,7 @@ def _read(path: str, most_bytes: int) -> bytes:
             head = file.read(1024)
             if size > most_bytes and (b"%PDF-" in head or head.startswith(b"PK")):
                 _too_large(size, most_bytes)
-            return head + file.read(most_bytes + 1 - len(head))
+            return head + file.read(max(0, most_bytes + 1 - len(head)))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DocumentError(f"The document {path} cannot be read: {reason}.", hint="See that it is there.") from error

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 from headrace.data.document import MOST_LINKS, MOST_TITLE, Document, Link, blocks_of, line
 
-MOST_PARSED = 4_000_000
+MOST_PARSED = 2_000_000
 """Bytes. A tree takes some thirty times as much memory, and a second for two million."""
 _FULL = 500_000
 """Bytes up to which a second method is tried where the first finds little."""
@@ -18,10 +18,9 @@ _LEAST = 200
 """Characters: a page with less text than this has no main text to be told from the rest."""
 _DEEPEST = 200
 """Elements within each other: far more than any page needs, and what recursive code can walk."""
-_NO_TEXT = re.compile(
-    rb"<!--.*?(?:-->|\Z)|<(script|style|svg|noscript|template|iframe|canvas)\b[^>]*>.*?(?:</\1\s*>|\Z)",
-    re.IGNORECASE | re.DOTALL,
-)
+_NO_TEXT = re.compile(rb"<!--|<(script|style|svg|noscript|template|iframe|canvas)(?=[\s/>])")
+_TO_THE_END = {b"<!--", b"<script", b"<style"}
+"""Where they are not closed, nothing after them is shown."""
 _BLOCKS = {"head", "p", "item", "list", "table", "row", "quote"}
 _INLINE = {
     "a",
@@ -48,7 +47,7 @@ def read_html(data: bytes, url: str = "") -> Document:
     from lxml import etree  # noqa: PLC0415 - an extra
     from lxml import html as tags  # noqa: PLC0415 - as above
 
-    seen = _NO_TEXT.sub(b" ", data)
+    seen = _shown(data)
     unread = ""
     if len(seen) > MOST_PARSED:
         unread = f"Of {len(seen):,} bytes of HTML the first {MOST_PARSED:,} were read."
@@ -69,6 +68,26 @@ def read_html(data: bytes, url: str = "") -> Document:
         if sum(len(text) for text, _ in everything) > 2 * sum(len(text) for text, _ in texts):
             texts = everything
     return Document(title, blocks_of(texts), links, language=language[:35], unread=unread)
+
+
+def _shown(data: bytes) -> bytes:
+    """Without what is not shown as text. One way through, whatever is left open."""
+    lower, parts, at = data.lower(), [], 0
+    never: set[bytes] = set()
+    for_search = 0
+    while found := _NO_TEXT.search(lower, for_search):
+        close = b"</" + found[1] if found[1] else b"-->"
+        end = -1 if close in never else lower.find(close, found.end())
+        if end < 0 and found[0] not in _TO_THE_END:
+            never.add(close)
+            for_search = found.end()
+            continue
+        parts.append(data[at : found.start()])
+        at = lower.find(b">", end) + 1 if end >= 0 else 0
+        if at == 0:
+            return b" ".join(parts)
+        for_search = at
+    return b" ".join([*parts, data[at:]])
 
 
 def _flatten(tree: Any) -> None:

@@ -90,8 +90,9 @@ def _page(reader: Any, number: int, unread: list[str]) -> tuple[str, bool]:
 
 
 def _has_pictures(page: Any) -> bool:
-    objects = page.get("/Resources", {}).get_object().get("/XObject", {})
-    return any(each.get_object().get("/Subtype") == "/Image" for each in objects.get_object().values())
+    resources = page["/Resources"] if "/Resources" in page else {}
+    objects = resources["/XObject"] if "/XObject" in resources else {}
+    return any(objects[name].get("/Subtype") == "/Image" for name in objects)
 
 
 def _paragraphs(text: str, headings: dict[str, int]) -> Iterator[tuple[str, int]]:

@@ -38,7 +38,11 @@ def open_xlsx(path: Path, where: str, sheet: str | None) -> Rows:
     columns = sorted(_filled(names).union(*(_filled(values) for _, values in looked[at + 1 :])))
     unsaved = chosen.unsaved(_LOOKED_ROWS)
     if len(looked) == at + 1:
-        hint = f"All below it are formulas without a saved result. {_SAVE}" if unsaved else "Add at least one row below it."
+        hint = (
+            f"All below it are formulas without a saved result. {_SAVE}"
+            if unsaved
+            else "Add at least one row below it."
+        )
         raise InputError(f"{chosen.where}, has a header but no rows.", hint=hint)
     fields, renamed = column_names([_name(names, column) for column in columns], where)
     of = dict(zip(columns, fields, strict=True))

@@ -175,17 +175,17 @@ class Governor:
         return answer
 
     def _ask(
-        self, now_s: float, lane: Lane, cost: Cost, *, waited: bool = False
+        self, now_s: float, lane: Lane, cost: Cost, waited: Waiting | None = None
     ) -> Ticket | NotBefore | Refused | None:
         """What the gate says; None where there is no money. Neither is held while the other is waited for."""
         purse = lane.purse
         if purse is None:
             return self.gate.ask(now_s, cost)
-        if not purse.take(cost.usd, waited=waited):
+        if not purse.take(cost.usd, waited):
             return None
         answer = self.gate.ask(now_s, cost)
         if not isinstance(answer, Ticket):
-            purse.give_back(cost.usd)
+            purse.give_back(cost.usd, waited)
         return answer
 
     def _let_earn(self, place: _Place) -> None:
@@ -240,7 +240,7 @@ class Governor:
             if place.done():  # given up by its caller
                 queue.drop()
                 continue
-            answer = self._ask(now_s, place.lane, place.cost, waited=place.waiting is not None)
+            answer = self._ask(now_s, place.lane, place.cost, place.waiting)
             if isinstance(answer, Ticket):
                 queue.pop()
                 place.lane.in_flight += 1

@@ -47,6 +47,13 @@ class Calling(msgspec.Struct, frozen=True, kw_only=True):
     charge: Charge = Charge("usage")
     timeout_s: float
     """Of one attempt, at most: it follows what the calls take."""
+    around: Callable[[Call], Call] | None = None
+    """Goes round the retries and permits of its calls."""
+    steady: bool = False
+    """Whether its attempts end by themselves and in their own time: none is taken off sooner than `timeout_s`, and none
+    is made twice."""
+    batch: int = 256
+    """So many items are looked up in the store together: fewer where what is stored is large."""
     warm: bool = False
     """Whether the first call goes alone, because the provider's prompt cache has nothing before its answer."""
     price: Price | None = None
@@ -142,21 +149,24 @@ class Leg:
             cached = Cached(
                 self._store, calling.task.value, self.lane.pause, again=self._again, since=max(since or 0.0, calling.since)
             )  # fmt: skip
-        backups = Backups(manner.backup_share)
+        share = 0.0 if calling.steady else manner.backup_share
+        backups = Backups(share)
         governed = Governed(
             governor, self.lane, retry=manner.retry, late=cached.keep if cached else None,
-            price=calling.price, stage=self.name, watch=Watch(CallTimeout(calling.timeout_s), backups), estimator=Estimator(calling.charge),
+            price=calling.price, stage=self.name, watch=Watch(CallTimeout(calling.timeout_s, learns=not calling.steady), backups), estimator=Estimator(calling.charge),
             chance=random.Random(manner.seed).random,  # noqa: S311 - jitter, no secret
         )  # fmt: skip
-        if manner.backup_share:
+        if share:
             self._back_up = BackUp(governed, calling.call, backups)
         call = governed.govern(calling.call)
+        if calling.around is not None:
+            call = calling.around(call)
         if calling.warm:
             call = Warm().warm(call)
         return Stage(
             calling.task, cached.cache(call) if cached else call, roll=roll, onward=onward,
             places=lambda: self.places, fatal=self._fatal, cached=cached, name=self.name, after=calling.after,
-            when=calling.when,
+            when=calling.when, batch=calling.batch,
         )  # fmt: skip
 
     async def _share(self, governor: Governor) -> None:

@@ -77,13 +77,18 @@ class Treasurer:
             await self._draw(Draw(0))
             self._tell()
 
-    def take(self, worst_usd: float, *, waited: bool = False) -> bool:
-        """Reserve the worst case of a call. Whoever has `waited` goes before others that wait."""
-        return (waited or not self._waiting) and self._purse.take(nanos(worst_usd))
+    def take(self, worst_usd: float, waited: Waiting | None = None) -> bool:
+        """Reserve the worst case of a call. One that has waited goes before those that still wait."""
+        if waited is None:
+            return not self._waiting and self._purse.take(nanos(worst_usd))
+        self._woken.discard(waited)
+        return self._purse.take(nanos(worst_usd))
 
-    def give_back(self, worst_usd: float) -> None:
+    def give_back(self, worst_usd: float, waited: Waiting | None = None) -> None:
         """The call was not made: it is as if nothing had been taken."""
         self._purse.give_back(nanos(worst_usd))
+        if waited is not None:
+            self._woken.add(waited)
 
     def settle(self, worst_usd: float, usd: float | None) -> None:
         """The call is off the wire. None, or what can be no price: unknown, it counts in full."""
@@ -94,7 +99,6 @@ class Treasurer:
     def wait(self, call: Waiting, *, again: bool = False) -> None:
         """Tell this call when there is money for it; one that waits `again` keeps its turn."""
         if again:
-            self._woken.discard(call)
             self._waiting.appendleft(call)
         else:
             self._waiting.append(call)

@@ -77,14 +77,15 @@ class Stage:
         name: str = "",
         after: After = After.EXTEND,
         when: Callable[[Item], bool] | None = None,
+        batch: int = 256,
     ) -> None:
         """`onward` is None for the last stage. `cached` is None for a task whose answers are not reusable. `places` says
         how many passages may hold a place at this moment. `fatal` is told of errors that end the run. Items for which
-        `when` is not so pass by as they are."""
+        `when` is not so pass by as they are. `batch` of them are looked up in the store together."""
         self.name = name
         self._task, self._call, self._cached = task, call, cached
         self._roll, self._onward, self._fatal = roll, onward, fatal
-        self._after, self._when = after, when
+        self._after, self._when, self._batch = after, when, batch
         self._places = _Places(places)
         self._batches = asyncio.Semaphore(_BATCHES)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,9 +104,13 @@ class Stage:
             await asyncio.wait(self._tasks)
 
     async def take(self, passages: list[Passage]) -> None:
+        for start in range(0, len(passages), self._batch):
+            if self._stopping:
+                return
+            await self._take(passages[start : start + self._batch])
+
+    async def _take(self, passages: list[Passage]) -> None:
         """Serve what is known, begin calls for the rest."""
-        if self._stopping:
-            return
         asked, ready, outcomes = self._requests(passages)
         requests = [request for _, samples in asked for request in samples]
         known = await self._cached.known_or_claimed(requests) if self._cached and asked else {}

@@ -36,8 +36,10 @@ _OFTEN = 100
 class CallTimeout:
     """For the calls of one task: what is learnt follows them when they change."""
 
-    def __init__(self, most_s: float) -> None:
+    def __init__(self, most_s: float, *, learns: bool = True) -> None:
+        """Where it does not learn, `most_s` is what each attempt may take."""
         self.most_s = most_s
+        self._learns = learns
         self._seconds = Quantiles()
         self._answers = 0
         self._next_answers = LEAST_ANSWERS
@@ -45,7 +47,7 @@ class CallTimeout:
 
     def learn(self, seconds: float) -> None:
         """An attempt was answered after so long."""
-        if not 0 <= seconds < math.inf:
+        if not (self._learns and 0 <= seconds < math.inf):
             return
         self._seconds.add(seconds)
         self._answers += 1

@@ -50,7 +50,7 @@ class AioHttp:
             )
         origin = _origin(url)
         if origin not in self._ways:  # once an address: aiohttp's own look-up takes two threads a request
-            self._ways[origin] = _way(url)
+            self._ways[origin] = way_to(url)
         way = self._ways[origin]
         try:
             async with self._session.post(
@@ -131,7 +131,8 @@ def _origin(url: str) -> str:
     return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
 
 
-def _way(url: str) -> _Way:
+def way_to(url: str) -> _Way:
+    """Which proxy the environment names for this address, and whose certificates are trusted there."""
     proxy = _proxy_for(url)
     is_secured = "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme)
     trust = _trust() if is_secured else True

@@ -198,7 +198,7 @@ class Simulated:
         visit = Visit(request)
         door, in_flight = self.door, self.ledger.in_flight
         if door.watched:
-            most_output = _most_output(request) or 0
+            most_output = most_output(request) or 0
             visit.ending = door.stop(self.clock(), in_flight, visit.asked, most_output)
         if visit.ending is None:
             if self.script is not None:
@@ -322,7 +322,7 @@ class Simulated:
         request = visit.request
         finish: Finish = "stop"
         output_tokens = tokens(len(text))
-        allowed = _most_output(request)
+        allowed = most_output(request)
         if allowed is not None and allowed < output_tokens:
             finish, output_tokens = "length", max(0, allowed)
             text = text[: output_tokens * _CHARACTERS_PER_TOKEN]
@@ -349,7 +349,7 @@ def _loop_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _most_output(request: Request) -> int | None:
+def most_output(request: Request) -> int | None:
     """The maximum output that the request names."""
     params = request.params
     if not params:

@@ -28,7 +28,7 @@ def cost(found: Survey, counts: Counts, snapshot: Snapshot | None) -> str:
     said = _sentences(found, counts, snapshot)
     if cards:
         said = f"The dashed lines are the median and P95. {said}"
-    paid = element("p", " ".join(_paid(found, counts, snapshot)))
+    paid = element("p", esc(" ".join(_paid(found, counts, snapshot))))
     return f"{paid}{_table(known)}{note(said.strip())}\n{element('div', cards, 'fields')}"
 
 

@@ -17,12 +17,14 @@ from typing import Any
 from headrace.core.errors import OutputError, UsageError
 from headrace.core.item import Outcome
 from headrace.core.ports import Counts, History, RunInfo
+from headrace.engine.forecast import Plan
 from headrace.engine.snapshot import Snapshot, snapshot_of
 from headrace.report.answers import answers
 from headrace.report.asked import asked_list
 from headrace.report.cost import cost
 from headrace.report.course import bound, course
 from headrace.report.failures import failures, slowest
+from headrace.report.forecast import forecast, kept_plan
 from headrace.report.html import esc
 from headrace.report.items import columns_of, items
 from headrace.report.limits import limits
@@ -37,11 +39,12 @@ def report(path: str | os.PathLike[str], info: RunInfo, history: History) -> Non
     """Write the page of this run, from what the store has of it. Raises OutputError and StoreError."""
     check_name(path)
     kept = history.run(info.id) or info
-    write(path, render(kept, history.counts(kept.id), lambda: history.scan(kept.id)))
+    plan = kept_plan(history, kept.id)
+    write(path, render(kept, history.counts(kept.id), lambda: history.scan(kept.id), plan))
 
 
-def render(info: RunInfo, counts: Counts, outcomes: Callable[[], Iterator[Outcome]]) -> str:
-    """The page."""
+def render(info: RunInfo, counts: Counts, outcomes: Callable[[], Iterator[Outcome]], plan: Plan | None = None) -> str:
+    """The page; `plan` is what was foretold of the run."""
     schema, snapshot = info.spec.get("schema"), snapshot_of(info.figures)
     found = survey(outcomes(), schema if isinstance(schema, Mapping) else None, seed=info.id, asked=_asked(info.spec))
     sections = [
@@ -52,6 +55,7 @@ def render(info: RunInfo, counts: Counts, outcomes: Callable[[], Iterator[Outcom
         ("slowest", "Slowest items", slowest(found)),
         ("cost", "Time and tokens", cost(found, counts, snapshot)),
         *_of_the_session(info, snapshot),
+        ("forecast", "What was forecast", forecast(plan, info, counts, snapshot)),
     ]
     there = [(place, title, content) for place, title, content in sections if content]
     body = [

@@ -121,6 +121,8 @@ class _Spans:
         if not stage.model:
             return _Kind(f"{stage.kind} {stage.name}".strip(), self._trace.SpanKind.INTERNAL, {})
         provider, _, model = stage.model.partition(":")
+        if provider == "sim":  # what follows says how it behaves
+            model = ""
         doing = "generate_content" if provider == "gemini" else "chat"
         said = {"gen_ai.operation.name": doing, "gen_ai.provider.name": _PROVIDERS.get(provider, provider)}
         if model:

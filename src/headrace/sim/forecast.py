@@ -12,6 +12,7 @@ Rules of this file:
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from random import Random
 from statistics import fmean, median, pvariance
 
@@ -160,9 +161,7 @@ class _Rehearsals:
     def _what_ifs(self, p50_s: float, waits: Mapping[str, float]) -> list[WhatIf]:
         """Each known limit twice as large; the one that binds first."""
         known = self._outlook.known
-        limits: dict[Unit, float] = {}
-        for unit, limit in known.stated.items():
-            limits[unit] = limit
+        limits = dict(known.stated)
         for quota in known.limits:
             per = quota.limit if quota.unit is Unit.CONCURRENCY else quota.limit * 60.0 / quota.window_s
             limits[quota.unit] = min(per, limits.get(quota.unit, math.inf))
@@ -205,7 +204,7 @@ def _own_variance(ends_s: Sequence[float]) -> float:
     if last <= first:
         return 0.0
     edges = [bisect_left(ends_s, first + (last - first) * nth / BLOCKS) for nth in range(BLOCKS + 1)]
-    done = [float(end - start) for start, end in zip(edges, edges[1:], strict=False)]
+    done = [float(end - start) for start, end in pairwise(edges)]
     mean = fmean(done)
     return pvariance(done) / (mean * mean * (BLOCKS - 1)) if mean > 0 else 0.0
 

@@ -19,7 +19,7 @@ from headrace.flow.quantiles import WIDTH, middle
 from headrace.provider.chance import Fault
 from headrace.provider.ledger import Ledger
 from headrace.provider.quota import Quota
-from headrace.provider.simulated import After, Simulated, Step
+from headrace.provider.simulated import After, Simulated, Step, Visit, most_output
 from headrace.provider.weather import Knee
 
 _HALF = math.log(WIDTH) / 2
@@ -112,7 +112,7 @@ class Likeness:
         self._max_output = max_output
         self._random = chance.random
         self._faults = _faults(known, chance, certain=certain)
-        self.provider = Simulated(
+        self.provider = _Understudy(
             script=self._step, limits=known.limits, headers=known.headers, ledger=Ledger(per_item=False),
             knee=Knee(known.knee) if known.knee is not None else None,
         )  # fmt: skip
@@ -128,6 +128,34 @@ class Likeness:
             output_tokens = min(output_tokens, self._max_output)
         content = request.messages[0].content
         return After(self.seconds.next(), Reply("", "stop", len(content) // 4, output_tokens))
+
+
+class _Understudy(Simulated):
+    """The simulated provider without what names an item: its script looks at sizes alone."""
+
+    def arrive(self, request: Request) -> Visit:
+        visit = _Visit(request)
+        door, in_flight = self.door, self.ledger.in_flight
+        if door.watched:
+            visit.ending = door.stop(self.clock(), in_flight, visit.asked, most_output(request) or 0)
+        if visit.ending is None:
+            self._follow_script(visit)
+            if door.knee is not None:
+                visit.latency_s *= door.stretch(in_flight + 1)
+        self.ledger.arrived()
+        return visit
+
+
+class _Visit(Visit):
+    """A hash of its prompt costs more than all else of it."""
+
+    __slots__ = ()
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.text, self.prompt = request, "", b""
+        self.asked = len(request.messages[0].content) // 4
+        self.latency_s = 0.0
+        self.ending = None
 
 
 def _faults(known: Known, chance: Random, *, certain: bool) -> Sequence[tuple[float, Step]]:

@@ -20,6 +20,7 @@ from headrace.engine.forecast import Assumed
 from headrace.flow.estimate import OUTPUT, Charge, Size, size_of
 from headrace.flow.experience import Experience, tokens_in
 from headrace.flow.quantiles import Quantiles, middle
+from headrace.provider.quota import Charge as Charged
 from headrace.provider.quota import Quota
 from headrace.sim.likeness import Known
 
@@ -28,7 +29,7 @@ ENOUGH = 20
 EARLIER_MOST = 5000
 """Of earlier answers so many are looked at, of the latest runs."""
 DEFAULT_S, DEFAULT_SIGMA = 2.0, 0.5
-DEFAULT_COUNT = 10
+DEFAULT_COUNT = 11
 """What is assumed is as uncertain as if it were learnt of so many calls."""
 GUESSED, FOUND = 0.15, 0.015
 """How far off, relatively, a guess of tokens and a limit that was found may be (standard deviation)."""
@@ -207,7 +208,9 @@ class _Shape:
         for calls, whose in ((work, "this question"), (endpoint, "this endpoint")):
             count = sum(calls.values())
             if count >= ENOUGH:
-                self.assumed.append(Assumed(what, f"{_median(calls):.3g} {unit} in the median, of {count:,} calls", "learnt"))
+                self.assumed.append(
+                    Assumed(what, f"{_median(calls):.3g} {unit} in the median, of {count:,} calls", "learnt")
+                )
                 if calls is endpoint and work is not endpoint:
                     self.notes.append(f"The {what} are those of all calls to {whose}: this question was not asked yet.")
                 return calls
@@ -241,7 +244,7 @@ class _Limits:
             self.notes.append(f"No limit was met with {slots} calls in flight: none is assumed above that.")
 
     def _windows(self, told: Told) -> None:
-        charge = "usage" if told.charge.at == "usage" else "admission"
+        charge: Charged = "usage" if told.charge.at == "usage" else "admission"
         learnt = told.learnt
         heard = {each.unit for each in learnt.told if each.limit}
         for each in learnt.told:

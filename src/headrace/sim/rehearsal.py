@@ -29,7 +29,7 @@ CHARACTERS = 4
 COMMIT_S = 0.02
 _ENDPOINT = "rehearsed"
 _BATCH = 500
-_DIGEST: Digest = b"rehearsal"
+_DIGEST = Digest(b"rehearsal")
 
 
 class Course(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +188,7 @@ class _Blank(MemoryStore):
     async def commit(self, records: Sequence[Record]) -> None:  # noqa: ARG002
         return None
 
-    def post(self, records: Sequence[Record]) -> None:
+    def post(self, records: Sequence[Record]) -> None:  # noqa: ARG002
         return None
 
     async def outcomes(self, run: str, keys: Sequence[str]) -> dict[str, tuple[int, Outcome]]:  # noqa: ARG002

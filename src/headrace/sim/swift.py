@@ -4,15 +4,21 @@ The same order of callbacks as asyncio's own: those that are ready first come fi
 they were set. Knows no debug mode.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from heapq import heappop, heappush
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVarTuple
 
 from headrace.sim.loop import Deadlock, VirtualLoop
 
+Ts = TypeVarTuple("Ts")
 
-class _Handle:
+
+class _Soon(asyncio.Handle):
+    """What is to be called; its parent's own beginning costs more than all of it."""
+
     __slots__ = ("args", "callback", "context", "is_gone")
 
     def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> None:
@@ -26,44 +32,73 @@ class _Handle:
     def cancelled(self) -> bool:
         return self.is_gone
 
+    def __repr__(self) -> str:
+        return f"<to call {self.callback!r}>"
 
-class _Timer(_Handle):
-    __slots__ = ("when_s",)
+
+class _Later(asyncio.TimerHandle):
+    __slots__ = ("args", "at_s", "callback", "context", "is_gone")
+
+    def __init__(
+        self, at_s: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        self.at_s, self.callback, self.args = at_s, callback, args
+        self.context = copy_context() if context is None else context
+        self.is_gone = False
+
+    def cancel(self) -> None:
+        self.is_gone = True
+
+    def cancelled(self) -> bool:
+        return self.is_gone
 
     def when(self) -> float:
-        return self.when_s
+        return self.at_s
+
+    def __repr__(self) -> str:
+        return f"<to call {self.callback!r} at {self.at_s:g} s>"
 
 
 class SwiftLoop(VirtualLoop):
     """Takes about a tenth off a rehearsal."""
+
+    _stopping: bool
+    _ready: deque[Any]
 
     def __init__(self, *, limit_s: float = 1e9) -> None:
         super().__init__(limit_s=limit_s)
         self._limit_s = limit_s
         self._now_s = 0.0
         self._order = 0
-        self._timers: list[tuple[float, int, _Timer]] = []
+        self._timers: list[tuple[float, int, _Later]] = []
 
     def time(self) -> float:
         return self._now_s
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
-        handle = _Handle(callback, args, context)
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = _Soon(callback, args, context)
         self._ready.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         return self.call_at(self._now_s + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
-        timer = _Timer(callback, args, context)
-        timer.when_s = when
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = _Later(when, callback, args, context)
         self._order += 1
         heappush(self._timers, (when, self._order, timer))
         return timer
-
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
-        return self.call_soon(callback, *args, context=context)
 
     def _run_once(self) -> None:
         ready, timers = self._ready, self._timers

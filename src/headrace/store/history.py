@@ -60,6 +60,12 @@ class SqliteHistory:
                 return
             key, position = rows[-1][0], rows[-1][1]
 
+    def remembered(self, name: str) -> bytes | None:
+        """What was last remembered under this name."""
+        with self._reading() as connection:
+            row = connection.execute(tables.REMEMBERED, (name, 0.0)).fetchone()
+        return row[0] if row else None
+
     def _true(self, info: RunInfo, owner: str | None) -> RunInfo:
         """A run whose process died is interrupted, whatever its row still says."""
         if info.status != "running" or (owner and is_alive(folder_of(self._path), owner)):

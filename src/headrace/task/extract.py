@@ -29,7 +29,7 @@ class Extract(msgspec.Struct, frozen=True):
     (what of it was not read, in words). The text has at most `max_chars` characters, 0 for all: the title, the lead,
     the headings, how each section begins and the conclusions first, in the document's order, with `[...]` where
     something is left out. Of a PDF the first `max_pages` are read. Of HTML and text the first `max_bytes` are; a
-    larger PDF or DOCX is an error.
+    larger PDF or DOCX is an error. `concurrency` is how many processes read, one on each core where it is not said.
     """
 
     source: str = ""
@@ -37,6 +37,8 @@ class Extract(msgspec.Struct, frozen=True):
     keep: tuple[str, ...] = ("title", "text")
     max_pages: int = 500
     max_bytes: int = 100_000_000
+    concurrency: int | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         given: object = self.keep  # a Struct does not look at what it is given

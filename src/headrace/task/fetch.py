@@ -42,7 +42,7 @@ class Fetch(msgspec.Struct, frozen=True):
     after it is unpacked, `per_host` the attempts at one host at the same time, `concurrency` those at all hosts,
     `attempts` those for one page. Addresses of this machine and of private networks are refused, also behind a
     redirect, but for the hosts (`intranet.example`), addresses and networks (`10.0.0.0/8`) in `allow`. `user_agent`
-    is sent in place of `headrace`: say there who asks, and how to reach you.
+    is sent in place of `headrace`: say there who asks, and how to reach you. `name` is what the stage is called.
     """
 
     url: str = "{url}"
@@ -57,6 +57,7 @@ class Fetch(msgspec.Struct, frozen=True):
     failure_age_s: float = 3600.0
     allow: tuple[str, ...] = ()
     user_agent: str = ""
+    name: str = ""
 
     def __post_init__(self) -> None:
         by: object = self.by  # a Struct does not look at what it is given
@@ -79,6 +80,7 @@ class Fetch(msgspec.Struct, frozen=True):
             if not _is_number(age) or not age >= 0:
                 raise UsageError(f"{name} is {age!r}.", hint="Give a number of seconds; 0 remembers nothing.")
         _check_allowed(self.allow)
+        msgspec.structs.force_setattr(self, "allow", tuple(self.allow))  # a list where it comes from a file
         agent: object = self.user_agent
         if not isinstance(agent, str) or not agent.isascii() or not (agent.isprintable() or not agent):
             raise UsageError("The user agent holds a character that no header can.", hint="Write it in plain ASCII.")

@@ -107,8 +107,9 @@ class Pipeline(Generic[T_co]):
         return {"stage": [_written(stage) for stage in self.stages]}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Pipeline[Any]":
-        """What `to_dict` gave, or a TOML file with `[[stage]]` tables. Raises UsageError where it is no pipeline.
+    def from_dict(cls, data: Mapping[str, Any], model: str | Model | None = None) -> "Pipeline[Any]":
+        """What `to_dict` gave, or a TOML file with `[[stage]]` tables. Stages that ask and name no model ask `model`.
+        Raises UsageError where it is no pipeline.
 
         Functions are imported by their names: read only files that you would also run.
         """
@@ -118,7 +119,7 @@ class Pipeline(Generic[T_co]):
         more = sorted(set(data) - {"stage"})
         if more:
             raise UsageError(f"A pipeline has no {more[0]!r}.", hint="It has [[stage]] tables and nothing else.")
-        return cls(*[_read(stage, f"Stage {number}") for number, stage in enumerate(stages, 1)])
+        return cls(*[_read(stage, f"Stage {number}", model) for number, stage in enumerate(stages, 1)])
 
 
 def named(stages: "tuple[Stage, ...]") -> "list[tuple[str, Stage]]":
@@ -193,11 +194,13 @@ def _imported(name: str) -> Any:
     return found
 
 
-def _read(data: Mapping[str, Any], where: str) -> "Stage":
+def _read(data: Mapping[str, Any], where: str, model: str | Model | None = None) -> "Stage":
     given = dict(data)
     kind = given.pop("kind", None)
     if kind == CASCADE:
-        stages = [_read(each, f"{where}, part {number}") for number, each in enumerate(given.pop("stages", ()), 1)]
+        stages = [
+            _read(each, f"{where}, part {number}", model) for number, each in enumerate(given.pop("stages", ()), 1)
+        ]
         unsure, name = _value(given.pop("unsure", "")), given.pop("name", "")
         _nothing_left(given, where, ("stages", "unsure", "name"))
         return Cascade(*stages, unsure=unsure, name=name)  # type: ignore[arg-type]
@@ -206,6 +209,8 @@ def _read(data: Mapping[str, Any], where: str) -> "Stage":
     fields = {field.name: field for field in msgspec.structs.fields(KINDS[kind])}
     values = {name: _value(given.pop(name)) for name in list(given) if name in fields}
     _nothing_left(given, where, tuple(fields))
+    if kind == "ask" and model is not None:
+        values.setdefault("model", model)
     missing = [n for n, f in fields.items() if f.required and n not in values]
     if missing:
         raise UsageError(f"{where} ({kind}) lacks {missing[0]!r}.", hint="Give it.")

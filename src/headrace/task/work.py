@@ -1,7 +1,7 @@
 """What a person asks for: values that say what to do with every item, and nothing of how or where."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 import msgspec
 
@@ -9,6 +9,7 @@ from headrace.core.errors import UsageError
 from headrace.core.item import T, T_co
 from headrace.core.model import Model
 from headrace.core.outline import outline
+from headrace.task.mode import MODES, Mode
 
 MOST_SAMPLES = 100
 
@@ -88,9 +89,6 @@ class Ask(msgspec.Struct, Generic[T_co], frozen=True):
         def __init__(self, *_given: Any, **_named: Any) -> None: ...
 
 
-Mode = Literal["hybrid", "async", "sync", "thread", "process"]
-
-
 class Map(msgspec.Struct, Generic[T_co], frozen=True):
     """Call a function with every item.
 
@@ -113,8 +111,8 @@ class Map(msgspec.Struct, Generic[T_co], frozen=True):
 
     def __post_init__(self) -> None:
         _check_concurrency(self.concurrency)
-        if self.mode not in get_args(Mode):
-            raise UsageError(f"There is no mode {self.mode!r}.", hint=f"Choose from {', '.join(get_args(Mode))}.")
+        if self.mode not in MODES:
+            raise UsageError(f"There is no mode {self.mode!r}.", hint=f"Choose from {', '.join(MODES)}.")
 
     def __repr__(self) -> str:
         return outline(self, named=False)

@@ -4,6 +4,7 @@ import ast
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from textwrap import dedent
 
 from headrace.apps.quality.findings import Finding, Severity
 from headrace.apps.quality.reading import Function
@@ -43,7 +44,7 @@ def rule(id_: str, name: str, severity: Severity, *, bad: str, good: str) -> Cal
 
     def add(find: Find) -> Find:
         title, _, why = inspect.cleandoc(find.__doc__ or "").partition("\n\n")
-        RULES[id_] = Rule(id_, name, severity, title, why, inspect.cleandoc(bad), inspect.cleandoc(good), find)
+        RULES[id_] = Rule(id_, name, severity, title, why, dedent(bad).strip(), dedent(good).strip(), find)
         return find
 
     return add

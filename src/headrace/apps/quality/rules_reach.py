@@ -104,6 +104,8 @@ def passes_without_raising(test: Function) -> Iterator[Spot]:
     Use `pytest.raises`, which fails where nothing is raised, or fail at the end of the `try`.
     """
     found = checks(test)
+    if all(isinstance(each, ast.Raise) or (isinstance(each, ast.Call) and last(each.func) == "fail") for each in found):
+        return
     for node in test.own:
         if isinstance(node, ast.Try) and not node.orelse and not node.finalbody:
             handled = {id(each) for handler in node.handlers for each in ast.walk(handler)}

@@ -46,8 +46,8 @@ def shared_state(test: Function) -> Iterator[Spot]:
     What it finds there depends on what ran before. Values of the module or the class that a fixture or a set-up resets
     are left alone.
     """
-    shared = _mutables(test.module.tree.body)
-    own = _mutables(test.owner.body) if test.owner is not None else set()
+    shared = _mutables(test.module.tree)
+    own = _mutables(test.owner) if test.owner is not None else set()
     reset = _reset(test.module)
     local = {each.id for each in test.own if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)} | {
         each.arg for each in test.parameters
@@ -64,10 +64,11 @@ def shared_state(test: Function) -> Iterator[Spot]:
             return
 
 
-def _mutables(block: list[ast.stmt]) -> set[str]:
+@lru_cache(maxsize=16)
+def _mutables(owner: ast.Module | ast.ClassDef) -> set[str]:
     kinds = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
     return {
-        target.id for each in block if isinstance(each, ast.Assign)
+        target.id for each in owner.body if isinstance(each, ast.Assign)
         and (isinstance(each.value, kinds) or (isinstance(each.value, ast.Call) and last(each.value.func) in ("list", "dict", "set", "defaultdict", "deque", "Counter")))
         for target in each.targets if isinstance(target, ast.Name)
     }  # fmt: skip
