@@ -24,8 +24,9 @@ from headrace.data.columns import columns_of
 from headrace.data.sink import jsonl_line
 from headrace.engine.snapshot import Snapshot
 from headrace.engine.tally import Tally
-from headrace.report.lines import live_lines, summary_lines
+from headrace.report.lines import live_lines
 from headrace.report.signs import UNICODE, Part
+from headrace.report.summary import summary_lines
 from headrace.task.schema import returns_of
 
 HERE = Path(__file__).parent

@@ -18,11 +18,12 @@ from headrace.core.item import Failure, Outcome
 from headrace.core.model import Model
 from headrace.data.table import Table
 from headrace.flow.retry import Retry
-from headrace.settings import Limits
+from headrace.settings import Budget, Limits
 from headrace.task.work import Ask, Map
 
 if TYPE_CHECKING:
     from headrace.api import HeadraceWarning, arun, run, stream
+    from headrace.report.section import Section
     from headrace.results import Run, runs
     from headrace.task.extract import Extract
     from headrace.task.fetch import Fetch
@@ -50,6 +51,7 @@ __all__ = [
     # over what
     "Table",
     # doing it
+    "Budget",
     "Limits",
     "Retry",
     "arun",
@@ -59,6 +61,7 @@ __all__ = [
     "Failure",
     "Outcome",
     "Run",
+    "Section",
     "runs",
     # what can go wrong
     "AnswerError",
@@ -82,6 +85,7 @@ _LATER = {
     "Pipeline": "headrace.task.pipeline",
     "Reduce": "headrace.task.stages",
     "Run": "headrace.results",
+    "Section": "headrace.report.section",
     "Top": "headrace.task.stages",
     "arun": "headrace.api",
     "cpu_bound": "headrace.task.mode",

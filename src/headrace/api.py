@@ -20,6 +20,7 @@ from headrace.data.table import Table
 from headrace.flow.queue import Priority
 from headrace.flow.retry import Retry
 from headrace.report.progress import progress_of, watch
+from headrace.report.trace import traced
 from headrace.results import Run, write_result
 from headrace.settings import DEFAULT_STORE, Limits, Settings
 from headrace.store.history import SqliteHistory
@@ -27,7 +28,7 @@ from headrace.task.extract import Extract
 from headrace.task.fetch import Fetch
 from headrace.task.pipeline import Cascade, Pipeline
 from headrace.task.stages import Expand, Filter, Reduce, Top
-from headrace.task.work import Ask, Map
+from headrace.task.work import Ask, Map, Runnable
 
 __all__ = [
     "HeadraceWarning",
@@ -66,7 +67,7 @@ Items = str | os.PathLike[str] | Table | Iterable[Any] | AsyncIterable[Any] | _F
 """A path, a Table, a list or any other iterable, an async iterable, or a data frame."""
 Work = (
     Ask[T] | Map[T] | Pipeline[T] | Cascade | Filter | Expand | Top | Reduce | Fetch | Extract
-    | Callable[[Any], Awaitable[T] | T]
+    | Callable[[Any], Awaitable[T] | T] | Runnable[T]
 )  # fmt: skip
 """A question, a Map, a Pipeline or another of its stages, or a function, async or not."""
 
@@ -78,6 +79,7 @@ def run(
     max_failure_rate: float | None = None, weight: float = 1.0, priority: Priority = "normal",
     store: str | os.PathLike[str] = DEFAULT_STORE, keep_prompts: bool = True, fresh: bool = False,
     retry_failed: bool = True, progress: bool | None = None, on_event: Callable[[Event], None] | None = None,
+    prices: str | os.PathLike[str] | None = None,
 ) -> Run[T]:  # fmt: skip
     """Run `work` over every item to the end, and return the run; also inside a running event loop, as in a notebook.
 
@@ -107,6 +109,7 @@ def run(
         retry_failed: Whether what failed before is tried again.
         progress: Whether to show how the run goes; left out, in notebooks and in interactive sessions.
         on_event: Called with every event, on the event loop; it must be quick and must not raise.
+        prices: A file of prices, in dollars per million tokens; they go before those that headrace knows.
 
     Raises UsageError and InputError before the first call where the run cannot work; later StoreError, OutputError, or
     the CallError that ended the run where the provider refused it as a whole (bad key, no quota, nothing answers).
@@ -116,7 +119,7 @@ def run(
             work, items, to=to, key=key, name=name, first=first, limits=limits, retry=retry, timeout=timeout,
             deadline=deadline, backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority,
             store=store, keep_prompts=keep_prompts, fresh=fresh, retry_failed=retry_failed, progress=progress,
-            on_event=on_event,
+            on_event=on_event, prices=prices,
         )
     )  # fmt: skip
 
@@ -129,6 +132,7 @@ async def arun(
     max_failure_rate: float | None = None, weight: float = 1.0, priority: Priority = "normal",
     store: str | os.PathLike[str] = DEFAULT_STORE, keep_prompts: bool = True, fresh: bool = False,
     retry_failed: bool = True, progress: bool | None = None, on_event: Callable[[Event], None] | None = None,
+    prices: str | os.PathLike[str] | None = None,
 ) -> Run[T]:  # fmt: skip
     """`run` on the event loop you are on: takes, returns and raises the same."""
     if to is not None:
@@ -138,8 +142,9 @@ async def arun(
         key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, deadline_s=deadline,
         backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority, store=Path(store),
         keep_prompts=keep_prompts, fresh=fresh, retry_failed=retry_failed,
+        prices=None if prices is None else Path(prices),
     )  # fmt: skip
-    made = assemble(work, items, settings, emit=on_event or _ignore, environ=os.environ)
+    made = assemble(work, items, settings, emit=traced(on_event or _ignore), environ=os.environ)
     async with _going(made, progress=progress), aclosing(made.runner.outcomes()) as batches:
         async for _ in batches:
             pass
@@ -161,6 +166,7 @@ async def stream(
     max_failure_rate: float | None = None, weight: float = 1.0, priority: Priority = "normal",
     store: str | os.PathLike[str] = DEFAULT_STORE, keep_prompts: bool = True, fresh: bool = False,
     retry_failed: bool = True, progress: bool | None = None, on_event: Callable[[Event], None] | None = None,
+    prices: str | os.PathLike[str] | None = None,
 ) -> AsyncGenerator[Outcome[T]]:  # fmt: skip
     """Each item's outcome as it completes, or with `ordered` in the order of the source. Every outcome that is handed
     out is already in the store. Reading slowly slows the run; leaving the loop ends it, and a rerun continues.
@@ -171,8 +177,9 @@ async def stream(
         key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, deadline_s=deadline,
         backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority, store=Path(store),
         ordered=ordered, keep_prompts=keep_prompts, fresh=fresh, retry_failed=retry_failed,
+        prices=None if prices is None else Path(prices),
     )  # fmt: skip
-    made = assemble(work, items, settings, emit=on_event or _ignore, environ=os.environ)
+    made = assemble(work, items, settings, emit=traced(on_event or _ignore), environ=os.environ)
     async with _going(made, progress=progress), aclosing(made.runner.outcomes()) as batches:
         async for batch in batches:
             for outcome in batch:

@@ -125,7 +125,8 @@ def assemble(
     again = rows.again and len(pipeline) == 1
     unjoined = () if settings.keep_prompts or again else (_UNJOINED,)
     schema = last.schema if last is not None else None
-    return Assembled(runner, opened, source, rows, schema or None, restore, close, (*source.notices, *unjoined))
+    notices = (*source.notices, *unjoined, *made.notices)
+    return Assembled(runner, opened, source, rows, schema or None, restore, close, notices)
 
 
 def with_images(source: Source, pipeline: Pipeline[Any], items: Any) -> Source:
@@ -167,7 +168,10 @@ def _spec(pipeline: Pipeline[Any], made: Staged) -> dict[str, Any]:
         {"stage": each.stage.info.name, "kind": each.stage.info.kind, **each.spec} for each in made.made
     ]  # fmt: skip
     schema = made.last.schema if made.last is not None else None
-    return {"work": "pipeline", "stages": stages, "pipeline": written, "schema": schema or None}
+    models = ", ".join(dict.fromkeys(each.stage.info.model for each in made.made if each.stage.info.model))
+    return {
+        "work": "pipeline", "stages": stages, "pipeline": written, "schema": schema or None, "model": models or None,
+    }  # fmt: skip
 
 
 def request_of(work: Ask, item: Any, environ: Mapping[str, str]) -> Request:

@@ -134,16 +134,17 @@ def function_endpoint(work: Map, environ: Mapping[str, str]) -> Endpoint:
     from headrace.provider.function import called, function_call  # noqa: PLC0415 - only for functions
     from headrace.provider.threads import Threads  # noqa: PLC0415 - as above
 
-    mode = mode_of(called(work.function), work.mode)
+    function = called(work.function, plain=work.mode in ("thread", "process", "sync"))
+    mode = mode_of(function, work.mode)
     account = _account_of(work, environ)
     if mode == "process":
-        return process_endpoint(work.function, work.concurrency or 0, account)
+        return process_endpoint(called(work.function, plain=True), work.concurrency or 0, account)
     threads = Threads()
 
     async def close() -> None:
         threads.close()
 
-    call, slots = function_call(work.function, threads), 1 if mode == "sync" else None
+    call, slots = function_call(function, threads), 1 if mode == "sync" else None
     return Endpoint(("function", ""), "", call, close, account, slots=slots)
 
 

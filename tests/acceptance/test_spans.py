@@ -143,6 +143,32 @@ def test_what_a_function_does_is_inside_its_call(kind: str, spans: InMemorySpanE
         assert outer[-1] == run.name
 
 
+@pytest.mark.parametrize("begin", [plainly, awaited, streamed, in_a_loop])
+def test_the_stages_of_a_pipeline(begin: Callable[..., None], spans: InMemorySpanExporter, store: Path) -> None:
+    """Each has its span with its counts, and calls of stages that go on at once are the children of their own."""
+    tracer = trace.get_tracer("library")
+
+    def shout(row: dict[str, str]) -> dict[str, str]:
+        with tracer.start_as_current_span("inside"):
+            return {"loud": row["text"].upper()}
+
+    pipeline = hr.Pipeline(hr.Map(shout), hr.Ask("Judge {loud}", returns="label: good|bad", model="sim:seed=1"))
+    with trace.get_tracer("caller").start_as_current_span("caller"):
+        begin(pipeline, store=store, key="id", name="mine", progress=False)
+    first, second = (span for span in spans.get_finished_spans() if span.name.startswith("stage "))
+    (run,) = named(spans, "run ")
+    assert parents([first, second]) == {own(run)}
+    asked, inside = named(spans, "chat "), named(spans, "inside")
+    assert len(asked) == len(inside) == 5
+    stages = {around(spans, span)[0] for span in asked}, {around(spans, span)[1] for span in inside}
+    assert {name for each in stages for name in each} == {first.name, second.name}
+    assert all(len(each) == 1 for each in stages)
+    for stage in (first, second):
+        assert dict(stage.attributes or {})["headrace.items.passed"] == 5
+    assert dict(run.attributes or {})["headrace.items.ok"] == 5
+    assert all(SECRET.upper() not in span.to_json() for span in spans.get_finished_spans())
+
+
 def test_every_attempt_is_a_call(spans: InMemorySpanExporter, store: Path) -> None:
     """One that failed says how, and what was tried again says so; a client's own headers can carry the call on."""
     asked = Counter[str]()

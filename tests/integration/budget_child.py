@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from headrace.core.errors import HeadraceError
-from headrace.engine.purse import Treasurer, Waiting
+from headrace.engine.purse import Allowance, Treasurer, Waiting
 from headrace.store.sqlite import SqliteStore
 
 
@@ -54,7 +54,7 @@ async def main(store_path: str, ledger: str, run: str, limit: str, worst: str, a
         told.append(error)
         ended.set()
 
-    treasurer = Treasurer(store, "shared", run, float(limit), emit=lambda _event: None, fatal=fatal)
+    treasurer = Treasurer(store, Allowance("shared", float(limit)), run, emit=lambda _event: None, fatal=fatal)
     await treasurer.open()
     spender = Spender(treasurer, Path(ledger), float(worst), int(seed))
     drawing = asyncio.ensure_future(treasurer.run())

@@ -26,7 +26,7 @@ from headrace.provider.worker import read_frame
 SEEN: list[int] = []
 
 
-def work(item: Any) -> Any:
+def work(item: Any) -> Any:  # noqa: C901, PLR0912 - each case is one line
     match item:
         case "exit":
             os._exit(7)
@@ -179,9 +179,9 @@ def test_a_cancelled_call_is_off_at_once() -> None:
     async def story(pool: Processes) -> None:
         call = process_call(work, pool)
         pid = await value_of(call, "pid")
-        hanging = asyncio.create_task(call(request("hang")))
+        hanging = asyncio.ensure_future(call(request("hang")))
         await _until(lambda: _busy(pid))
-        waiting = asyncio.create_task(call(request("pid")))
+        waiting = asyncio.ensure_future(call(request("pid")))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -203,7 +203,7 @@ def test_the_pool_grows_with_the_load_and_shrinks_when_idle() -> None:
         call = process_call(work, pool)
         await call(request(0))
         assert len(pool.pids) == 1
-        hanging = [asyncio.create_task(call(request("hang"))) for _ in range(5)]
+        hanging = [asyncio.ensure_future(call(request("hang"))) for _ in range(5)]
         await _until(lambda: len(pool.pids) == 3)
         for each in hanging:
             each.cancel()
@@ -319,7 +319,7 @@ def test_closing_ends_those_that_work() -> None:
 
     async def story(pool: Processes) -> None:
         call = process_call(work, pool)
-        hanging = [asyncio.create_task(call(request("hang"))) for _ in range(3)]
+        hanging = [asyncio.ensure_future(call(request("hang"))) for _ in range(3)]
         await _until(lambda: len(pool.pids) == 2)
         await pool.close()
         ended = await asyncio.gather(*hanging, return_exceptions=True)
@@ -395,7 +395,8 @@ async def _until(holds: Callable[[], bool]) -> None:
 
 
 def _busy(pid: int) -> bool:
-    return psutil.Process(pid).cpu_times().user > _USER.setdefault(pid, psutil.Process(pid).cpu_times().user + 0.05)
+    used = float(psutil.Process(pid).cpu_times().user)
+    return used > _USER.setdefault(pid, used + 0.05)
 
 
 _USER: dict[int, float] = {}

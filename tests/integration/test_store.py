@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import math
 import sqlite3
 import threading
 import time
@@ -23,6 +24,7 @@ from headrace.store import tables
 from headrace.store.history import KILLED, SqliteHistory
 from headrace.store.memory import Memory, MemoryStore
 from headrace.store.sqlite import SqliteStore
+from headrace.store.writer import Writer
 
 Open = Callable[[], Any]
 INFO = RunInfo(id="r", name="run", source="/in.csv", spec={"prompt": "q", "fields": ["text"]}, started_at=1.0)
@@ -627,6 +629,44 @@ def test_leases_cost_no_disk_and_no_write_where_nothing_changed(tmp_path: Path) 
 def _synchronous(store: SqliteStore) -> int:
     level: int = store._connection.execute("PRAGMA synchronous").fetchone()[0]
     return level
+
+
+def _broken(error: Exception) -> StoreError:
+    return StoreError(str(error))
+
+
+class _Stopped(asyncio.SelectorEventLoop):
+    """A loop whose clock stands still but for who turns it on, and that only notes when it is to call."""
+
+    now_s, wanted_s = 100.0, math.inf
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_at(self, when: float, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+        self.wanted_s = when
+
+
+def test_after_a_pause_the_first_few_are_written_at_once(tmp_path: Path) -> None:
+    """Who asks for one thing after the other does not wait for a clock each time; in the long run groups are 20 ms apart."""
+    writer = Writer(sqlite3.connect(tmp_path / "s.db", check_same_thread=False), lambda _, jobs: list(jobs), _broken)
+    loop = _Stopped()
+    waits: list[float] = []
+    for _ in range(60):
+        writer._schedule(loop)
+        waits.append(round(loop.wanted_s - loop.now_s, 6))
+        loop.now_s = max(loop.now_s, loop.wanted_s) + 0.001  # the disk
+        writer._flush(loop)
+    assert waits[:5] == [0.0] * 5
+    assert 0 <= max(waits) <= 0.02
+    assert loop.now_s - 100.0 >= 55 * 0.02
+    loop.now_s += 10
+    writer._schedule(loop)
+    assert loop.wanted_s == loop.now_s
+    writer._groups.put(None)
+    writer._thread.join()
+    writer._connection.close()
+    loop.close()
 
 
 def test_thousands_of_rows_go_in_one_group(tmp_path: Path) -> None:

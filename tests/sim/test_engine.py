@@ -549,6 +549,9 @@ def test_an_answer_that_is_no_longer_accepted_is_asked_again() -> None:
 class _Stricter:
     """Refuses the first answer about `a`."""
 
+    def failed(self, value: Any) -> None:
+        """None is a failure."""
+
     def __init__(self, task: AskTask) -> None:
         self.digest, self.request, self.reusable = task.digest, task.request, True
         self.samples, self.again, self.agreed = task.samples, task.again, task.agreed

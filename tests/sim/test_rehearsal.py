@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.core.limits import Calls, Learnt, Line, Told as Hint, Unit
+from headrace.core.limits import Calls, Learnt, Line, Unit
+from headrace.core.limits import Told as Hint
 from headrace.flow.estimate import Charge, Size
 from headrace.flow.experience import ENOUGH, Experience, tokens_in, with_earlier
 from headrace.flow.quantiles import Quantiles
@@ -92,7 +93,7 @@ def foretold(name: str, seed: int, count: int, *, times: int = 20) -> tuple[Any,
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_middle_of_a_forecast_is_near_what_happens(name: str) -> None:
     """In each of six settings, learnt and not told, time and cost come out within a tenth of P50."""
-    plan, course = foretold(name, 1, 700, times=8)
+    plan, course = foretold(name, 1, 600, times=5)
     assert plan.seconds.p50 == pytest.approx(course.seconds, rel=0.1)
     assert plan.usd is not None
     assert plan.usd.p50 == pytest.approx(free(course.input_tokens, course.output_tokens, 0), rel=0.06)
@@ -141,7 +142,7 @@ def test_a_provider_that_never_answers_does_not_hang_the_plan() -> None:
     """Every call times out: the rehearsal ends as the run would, and says so by its failures."""
     known = Known(seconds=SECONDS, stated=SLOTS, ended={"": 1, "timeout": 10_000})
     course = rehearse(Work(tokens=[10] * 30, timeout_s=5.0), known, 1, certain=True)
-    assert course.failed + len([each for each in course.ends_s if each >= 0]) >= 0
+    assert course.input_tokens == 0
     assert course.seconds < 3600
 
 
@@ -154,9 +155,7 @@ def test_few_calls_leave_more_doubt_than_many() -> None:
         many.add(value)
         if place < 20:
             few.add(value)
-    means = [
-        [Draws(sketch.bins(), random.Random(seed)).mean() for seed in range(200)] for sketch in (few, many)
-    ]
+    means = [[Draws(sketch.bins(), random.Random(seed)).mean() for seed in range(200)] for sketch in (few, many)]
     spread = [max(each) / min(each) for each in means]
     assert spread[0] > 1.2 > spread[1]
 

@@ -14,8 +14,9 @@ from headrace.data.formula import is_result
 from headrace.data.sink import jsonl_line
 from headrace.engine.snapshot import Snapshot
 from headrace.report.cost import cost
-from headrace.report.lines import cost_line, live_lines, log_line, paid_again_line, summary_lines
+from headrace.report.lines import cost_line, live_lines, log_line, paid_again_line
 from headrace.report.signs import Glyphs
+from headrace.report.summary import summary_lines
 from headrace.report.survey import survey
 from headrace.report.text import dollars
 

@@ -19,7 +19,7 @@ def words_of(text: str) -> list[str]:
     return re.sub(r"(?m)^#+ ", "", text).replace(GAP, " ").split()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(TITLES, BLOCKS, st.integers(0, 3000))
 def test_it_is_never_longer_than_the_room(title: str, blocks: list[Block], most: int) -> None:
     """Whatever the document is, its text fits; where there is no limit or room enough, nothing is left out."""
@@ -30,7 +30,7 @@ def test_it_is_never_longer_than_the_room(title: str, blocks: list[Block], most:
     assert GAP not in whole
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(TITLES, BLOCKS, st.integers(200, 3000))
 def test_it_holds_whole_words_in_their_order(title: str, blocks: list[Block], most: int) -> None:
     """The words that are given are words of the document, in the document's order."""
@@ -38,7 +38,7 @@ def test_it_holds_whole_words_in_their_order(title: str, blocks: list[Block], mo
     assert all(word in all_words for word in given_words)  # each is looked for behind the one before it
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(TITLES, BLOCKS, st.integers(300, 3000))
 def test_the_title_and_the_lead_are_kept(title: str, blocks: list[Block], most: int) -> None:
     """The title stands first; of the first text the beginning is there."""
@@ -49,7 +49,7 @@ def test_the_title_and_the_lead_are_kept(title: str, blocks: list[Block], most: 
         assert first.split()[0] in text
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(TITLES, BLOCKS, st.integers(200, 3000))
 def test_what_is_left_out_is_marked_once_for_each_place(title: str, blocks: list[Block], most: int) -> None:
     """A mark stands where something is missing: between any two there is text."""

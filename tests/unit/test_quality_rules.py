@@ -97,7 +97,7 @@ FINDS = {
     "HQ017": ["class TestA:\n    def test_a(self):\n        assert f(1) == 1\n    def test_a(self):\n        assert f(2) == 2\n"],
     "HQ020": [
         "from time import sleep as nap\ndef test_a():\n    nap(2)\n    assert f() == 1\n",
-        "import asyncio\nasync def test_a():\n    await asyncio.sleep(0.1)\n    assert f() == 1\n",
+        "from asyncio import sleep\nasync def test_a():\n    await sleep(0.1)\n    assert f() == 1\n",
     ],
     "HQ021": ["import time\ndef test_a():\n    t = time.time()\n    f()\n    assert time.time() - t < 0.5\n"],
     "HQ022": ["import numpy as np\ndef test_a():\n    x = np.random.rand(3)\n    assert f(x) == 3\n"],
@@ -133,7 +133,7 @@ LEFT_ALONE = {
     "django awaits": "from django.test import TestCase\nclass TestA(TestCase):\n    async def test_a(self):\n        assert await f() == 1\n",
     "nested and called": "def test_a():\n    def test_b():\n        assert f() == 1\n    run(test_b)\n    assert g() == 1\n",
     "registered nested": "def test_a(app):\n    @app.route('/')\n    def test_b():\n        assert f() == 1\n    assert g() == 1\n",
-    "patched sleep": "import time\ndef test_a(mocker):\n    mocker.patch('time.sleep')\n    time.sleep(3)\n    assert f() == 1\n",
+    "patched sleep": "from time import sleep\ndef test_a(mocker):\n    mocker.patch('time.sleep')\n    sleep(3)\n    assert f() == 1\n",
     "frozen time": "from datetime import datetime\nfrom freezegun import freeze_time\n@freeze_time('2020-01-01')\ndef test_a():\n    assert f() == datetime.now()\n",
     "seeded": "import random\nrandom.seed(3)\ndef test_a():\n    assert f(random.random()) == 1\n",
     "stand-in": "import requests\ndef test_a(requests_mock):\n    assert requests.get('https://acme.com').ok\n",
@@ -143,14 +143,17 @@ LEFT_ALONE = {
     "put back": "import os\ndef test_a():\n    old = os.getcwd()\n    try:\n        os.chdir('x')\n        assert f() == 1\n    finally:\n        os.chdir(old)\n",
     "same body, other class": "class TestA(A):\n    def test_a(self):\n        assert self.f(1, 2, 3, 4) == self.g(1, 2, 3, 4)\n"
     "class TestB(B):\n    def test_a(self):\n        assert self.f(1, 2, 3, 4) == self.g(1, 2, 3, 4)\n",
+    "premise": "from hypothesis import given\n@given(numbers)\ndef test_a(x):\n    y = f(x)\n    if y:\n        assert g(x) == 1\n",
+    "raises for its handler": "def test_a():\n    try:\n        raise Exception('x')\n    except Exception:\n        pass\n    assert f() == 1\n",
+    "caching": "def test_caching():\n    x = f()\n    assert x.a is x.a\n",
     "shared table": "import pytest\n@pytest.mark.parametrize('a, b', TABLE)\ndef test_a(a, b):\n    assert f(a) == 1\n",
     "behind a condition": "import sys\nif sys.platform == 'win32':\n    def test_a():\n        assert f() == 1\nelse:\n    def test_a():\n        assert f() == 2\n",
     "approx": "import pytest\ndef test_a():\n    assert a * 3 == pytest.approx(0.3)\n    assert parse('0.1') == 0.1\n",
     "fixture with the name of a test": "import pytest\n@pytest.fixture\ndef test_client():\n    return 1\n",
     "trial": "from twisted.trial.unittest import TestCase\nclass TestA(TestCase):\n    def test_a(self):\n        return self.f().addCallback(self.assertEqual, 1)\n",
     "pytester": "def test_a(pytester):\n    result = pytester.runpytest()\n    result.stdout.fnmatch_lines(['*1 passed*'])\n",
-    "silenced": "import time\ndef test_a():\n    time.sleep(1)  # noqa: HQ020 - the clock of the card\n    assert f() == 1\n",
-    "silenced as a whole": "import time\ndef test_a():  # noqa: HQ020\n    time.sleep(1)\n    time.sleep(2)\n    assert f() == 1\n",
+    "silenced": "from time import sleep\ndef test_a():\n    sleep(1)  # noqa: HQ020 - the clock of the card\n    assert f() == 1\n",
+    "silenced as a whole": "from time import sleep\ndef test_a():  # noqa: HQ020\n    sleep(1)\n    sleep(2)\n    assert f() == 1\n",
 }  # fmt: skip
 
 
@@ -168,7 +171,7 @@ def test_what_is_right_is_left_alone(code: str, tmp_path: Path) -> None:
 
 def test_another_code_silences_nothing(tmp_path: Path) -> None:
     """A comment for another rule, or one of a linter, does not count."""
-    code = "import time\ndef test_a():\n    time.sleep(1)  # noqa: S311, HQ004\n    assert f() == 1\n"
+    code = "from time import sleep\ndef test_a():\n    sleep(1)  # noqa: S311, HQ004\n    assert f() == 1\n"
     assert found(tmp_path, code) == ["HQ020"]
     assert found(tmp_path, code, ignore=["HQ020"]) == []
 

@@ -136,14 +136,14 @@ def test_a_run_its_stages_and_their_calls(spans: Spans) -> None:
     run, judge, shout = spans["run mine"], spans["stage judge"], spans["stage shout"]
     good, bad = spans.named("chat gpt-5-nano")
     assert [parent(span) for span in (run, judge, shout)] == [None, own(run), own(run)]
-    assert [parent(span) for span in (good, bad, spans["map shout"])] == [own(judge), own(judge), own(shout)]
+    assert [parent(span) for span in (good, bad, spans["call shout"])] == [own(judge), own(judge), own(shout)]
     assert len({span.context.trace_id for span in spans.get_finished_spans()}) == 1
     asked = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-nano"}
     used = {"gen_ai.usage.input_tokens": 7, "gen_ai.usage.output_tokens": 3, "headrace.usd": 0.001}
     assert dict(good.attributes or {}) == asked | used
     refused = {"error.type": "throttled", "http.response.status_code": 429}
     assert dict(bad.attributes or {}) == asked | refused | {"headrace.attempt": 2, "headrace.backup": True}
-    assert (good.kind, spans["map shout"].kind, run.kind) == (SpanKind.CLIENT, SpanKind.INTERNAL, SpanKind.INTERNAL)
+    assert (good.kind, spans["call shout"].kind, run.kind) == (SpanKind.CLIENT, SpanKind.INTERNAL, SpanKind.INTERNAL)
     assert [span.status.status_code for span in (good, bad, run)] == [
         StatusCode.UNSET, StatusCode.ERROR, StatusCode.UNSET,
     ]  # fmt: skip
@@ -282,7 +282,7 @@ def test_a_run_inside_a_call_of_another(spans: Spans) -> None:
     assert trace.get_current_span() is within
     outer(CallEnded(0.2, 0.2, "", stage="shout"))
     end(outer)
-    assert parent(spans["run inner"]) == own(spans["map shout"])
+    assert parent(spans["run inner"]) == own(spans["call shout"])
     assert parent(spans["call"]) == own(spans["run inner"])
 
 

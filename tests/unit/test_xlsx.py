@@ -257,7 +257,10 @@ def test_formulas_whose_results_are_all_0(tmp_path: Path) -> None:
         book.close()
         return opened(tmp_path / name).notices
 
-    assert "2 cells hold formulas whose result was never saved (column 'sum'; the first is B2)" in written("a.xlsx", 0, 0)[0]
+    assert (
+        "2 cells hold formulas whose result was never saved (column 'sum'; the first is B2)"
+        in written("a.xlsx", 0, 0)[0]
+    )
     assert written("b.xlsx", 0, 2) == ()
 
 

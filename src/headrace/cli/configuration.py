@@ -18,7 +18,7 @@ from headrace.cli.tomlfile import TomlFile, nearest
 from headrace.core.errors import HeadraceError, UsageError
 from headrace.core.model import Model
 from headrace.data.table import Table
-from headrace.settings import Limits, Settings
+from headrace.settings import Budget, Limits, Settings
 from headrace.task.work import Ask
 
 TABLE = "run"
@@ -201,6 +201,8 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "tpm": lambda value: Limits(tpm=value),
     "timeout": lambda value: Settings(timeout_s=value),
     "deadline": lambda value: Settings(deadline_s=value),
+    "budget": Budget,
+    "budget-name": lambda value: Budget(1.0, value),
     "backup": lambda value: Settings(backup=value),
     "max-failure-rate": lambda value: Settings(max_failure_rate=value),
     "first": lambda value: Settings(first=value),

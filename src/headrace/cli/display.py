@@ -14,8 +14,9 @@ from typing import IO
 from headrace.cli.outlet import Outlet
 from headrace.cli.screen import CLEARED, displaced, frame_of, is_animated, is_coloured, painted, room_for, size_of
 from headrace.engine.snapshot import Snapshot
-from headrace.report.lines import Health, failure_lines, health, live_lines, log_line, opening_line, summary_lines
+from headrace.report.lines import Health, health, live_lines, log_line, opening_line
 from headrace.report.signs import Part, glyphs_of, printable
+from headrace.report.summary import failure_lines, summary_lines
 from headrace.report.text import cells
 
 LIVE_EVERY_S = 0.25

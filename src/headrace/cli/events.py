@@ -77,6 +77,8 @@ class Progress(Line, frozen=True, kw_only=True, tag="progress"):
     output_tokens: int
     usd: float | None
     unpriced: int
+    budget_usd: float | None
+    budget_spent_usd: float
     rate: float
     eta_s: float | None
     binding: str
@@ -145,6 +147,8 @@ class Ended(Line, frozen=True, kw_only=True, tag="ended"):
     output_tokens: int
     usd: float | None
     unpriced: int
+    budget_usd: float | None
+    budget_spent_usd: float
     rate: float
     failures: Mapping[str, int]
     call_errors: Mapping[str, int]
@@ -238,7 +242,8 @@ class Events:
                 run=last.run, name=last.name, seconds=_s(last), total=last.total, ok=last.ok, failed=last.failed,
                 cached=last.cached, pending=last.pending, calls=last.calls, retries=last.retries, backups=last.backups,
                 input_tokens=last.input_tokens, output_tokens=last.output_tokens, rate=round(last.rate, 3),
-                usd=_usd(last.usd), unpriced=last.unpriced, stage_usd=_each_usd(last.stage_usd),
+                usd=_usd(last.usd), unpriced=last.unpriced,
+                budget_usd=_usd(last.budget_usd), budget_spent_usd=round(last.budget_spent_usd, 9), stage_usd=_each_usd(last.stage_usd),
                 paid_again_usd=_each_usd(last.paid_again_usd),
                 failures=_failed(last), call_errors=last.errors_by_status, paid_again=last.paid_again,
                 waited_s={cause: round(seconds, 3) for cause, seconds in last.waited_s.items()},
@@ -298,6 +303,7 @@ def _progress(snapshot: Snapshot) -> Progress:
         in_flight=snapshot.in_flight, queued=snapshot.queued, calls=snapshot.calls, retries=snapshot.retries,
         input_tokens=snapshot.input_tokens, output_tokens=snapshot.output_tokens, rate=round(snapshot.rate, 3),
         usd=_usd(snapshot.usd), unpriced=snapshot.unpriced,
+        budget_usd=_usd(snapshot.budget_usd), budget_spent_usd=round(snapshot.budget_spent_usd, 9),
         eta_s=None if snapshot.eta_s is None else round(snapshot.eta_s, 1), binding=snapshot.binding,
         limits=[_limit(use) for use in snapshot.uses],
     )  # fmt: skip

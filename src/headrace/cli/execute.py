@@ -18,6 +18,7 @@ from headrace.api import loop_factory
 from headrace.assembly import Assembled, assemble
 from headrace.cli.display import Display
 from headrace.cli.events import Events
+from headrace.cli.exporter import export_spans
 from headrace.cli.pipe import Pipe
 from headrace.core.event import Event
 from headrace.data.columns import columns_of
@@ -65,8 +66,9 @@ def execute(work: Ask[Any] | Pipeline[Any], items: str | Table, settings: Settin
     if _is_terminal(items):
         keys = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
         onlooker.notice(f"Reading from this terminal: type or paste CSV or JSON Lines, then {keys}.")
+    onlooker.notice(export_spans(os.environ))
     # outside of the loop: Ctrl-C ends the wait for a first line of standard input
-    made = assemble(work, items, settings, emit=_ignore, environ=os.environ, tell=onlooker.notice)
+    made = assemble(work, items, settings, emit=traced(_ignore), environ=os.environ, tell=onlooker.notice)
     for notice in made.notices:
         onlooker.notice(notice)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

@@ -78,6 +78,8 @@ _HOW = (
         "backup", kinds.SHARE, "P", "share of calls that may be made twice for stragglers at the end (such as 2%)", 0.0
     ),
     Flag("max-failure-rate", kinds.SHARE, "P", "stop when more of the rows fail than this share (such as 10%)"),
+    Flag("budget", kinds.NUMBER, "USD", "most dollars that may be spent; what is not done then stays pending"),
+    Flag("budget-name", kinds.TEXT, "NAME", "share the budget with all runs on this store that name it so"),
     Flag("prices", kinds.FILE, "FILE", "prices of your own, in dollars per million tokens (.toml or .json)"),
     Flag("fresh", kinds.SWITCH, "", "ask everything anew"),
     Flag("no-retry-failed", kinds.SWITCH, "", "keep what failed before"),

@@ -233,9 +233,22 @@ def _facts(info: RunInfo, counts: Counts, now: float) -> Iterator[tuple[str, str
     yield "tokens", f"{counts.input_tokens:,} in, {counts.output_tokens:,} out", ""
     if counts.usd is not None:
         yield "cost", dollars(counts.usd), ""
+    if budget := _budget(info):
+        yield "budget", budget, ""
     figures = snapshot_of(info.figures)
     if figures is not None and figures.calls:
         yield "pace", _pace(figures), ""
+
+
+def _budget(info: RunInfo) -> str:
+    """What of it was spent when the last session told."""
+    told = info.spec.get("budget")
+    if not told:
+        return ""
+    figures = snapshot_of(info.figures)
+    spent = f"{dollars(figures.budget_spent_usd)} of " if figures is not None and figures.budget_usd else ""
+    name = f", shared as {printable(told['name'], _MESSAGE_WIDTH)}" if told.get("name") else ""
+    return f"{spent}{dollars(told['usd'])}{name}"
 
 
 def _pace(figures: Snapshot) -> str:

@@ -21,7 +21,7 @@ from headrace.data.sink import check_output
 from headrace.data.source import open_source
 from headrace.data.table import Table
 from headrace.report.text import clean
-from headrace.settings import Limits, Settings
+from headrace.settings import Limits, Settings, budget_of
 from headrace.task.pipeline import Pipeline
 from headrace.task.work import Ask
 
@@ -92,7 +92,8 @@ def model_of(args: argparse.Namespace) -> Model:
 def settings_of(args: argparse.Namespace, *, key: str | None, name: str | None, first: int | None) -> Settings:
     return Settings(
         key=key, name=name, first=first, limits=Limits(args.concurrency, rpm=args.rpm, tpm=args.tpm),
-        timeout_s=args.timeout, deadline_s=args.deadline, backup=args.backup, max_failure_rate=args.max_failure_rate,
+        timeout_s=args.timeout, deadline_s=args.deadline, backup=args.backup, budget=budget_of(args.budget, args.budget_name),
+        max_failure_rate=args.max_failure_rate,
         store=args.store, ordered=args.ordered, fresh=args.fresh, retry_failed=not args.no_retry_failed,
         keep_prompts=not args.keep_no_prompts, prices=None if args.prices is None else Path(args.prices),
     )  # fmt: skip

@@ -71,6 +71,8 @@ class Reply(msgspec.Struct, frozen=True):
     """Output tokens the model thought with; a part of `output_tokens`."""
     usd: float | None = None
     """What this answer cost; None where that is unknown."""
+    written_tokens: int | None = None
+    """Input tokens that were written into the provider's cache; a part of `input_tokens`; not stored with the reply."""
     value: Any = None
     """What the task made of it; not stored with the reply."""
     hints: Hints | None = None

@@ -240,8 +240,9 @@ class History(Protocol):
 
     def counts(self, run: str) -> Counts: ...
 
-    def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
-        """The run's outcomes in the order of its source, without those that were dropped, in bounded memory."""
+    def scan(self, run: str, *, failed_only: bool = False, dropped: bool = False) -> Iterator[Outcome]:
+        """The run's outcomes in the order of its source, in bounded memory: without those that were dropped, or those
+        alone."""
         ...
 
 

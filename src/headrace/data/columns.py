@@ -84,17 +84,18 @@ class Columns:
             answer = self._answers(value)
         else:
             answer = (None,) * len(self.answers)
+        return (*row, *answer, *self._own_cells(outcome))
+
+    def _own_cells(self, outcome: Outcome) -> tuple[Any, ...]:
+        if (outcome.agreement is not None and not self.sampled) or (outcome.usd is not None and not self.priced):
+            raise Unforeseen
         error = None if outcome.error is None else str(outcome.error)
+        cells: tuple[Any, ...] = (error, outcome.attempts, outcome.seconds)
         if self.sampled:
-            answer = (*answer, outcome.agreement)
-        elif outcome.agreement is not None:
-            raise Unforeseen
+            cells = (outcome.agreement, *cells)
         if self.priced:  # what the store gave cost nothing now, so that the column adds up to what was paid
-            usd = 0.0 if outcome.cached and outcome.usd is not None else outcome.usd
-            return (*row, *answer, error, outcome.attempts, outcome.seconds, usd)
-        if outcome.usd is not None:
-            raise Unforeseen
-        return (*row, *answer, error, outcome.attempts, outcome.seconds)
+            cells = (*cells, 0.0 if outcome.cached and outcome.usd is not None else outcome.usd)
+        return cells
 
     def widened(self, outcomes: Iterable[Outcome]) -> "Columns":
         """With columns for all that these outcomes hold, new ones after those known."""

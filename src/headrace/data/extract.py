@@ -189,7 +189,7 @@ def _decoded(body: bytes, name: str) -> str:
         return body.decode(name).removeprefix("\ufeff")
     except UnicodeDecodeError:
         text = body.decode(name, "replace").removeprefix("\ufeff")
-        if text.count("\ufffd") > 1 + len(text) // 1000:
+        if text.count("\ufffd") > len(text) // 1000:
             raise
         return text
 

@@ -74,19 +74,19 @@ def _shown(data: bytes) -> bytes:
     """Without what is not shown as text. One way through, whatever is left open."""
     lower, parts, at = data.lower(), [], 0
     never: set[bytes] = set()
-    for_search = 0
-    while found := _NO_TEXT.search(lower, for_search):
+    look = 0
+    while found := _NO_TEXT.search(lower, look):
         close = b"</" + found[1] if found[1] else b"-->"
         end = -1 if close in never else lower.find(close, found.end())
         if end < 0 and found[0] not in _TO_THE_END:
             never.add(close)
-            for_search = found.end()
+            look = found.end()
             continue
         parts.append(data[at : found.start()])
         at = lower.find(b">", end) + 1 if end >= 0 else 0
         if at == 0:
             return b" ".join(parts)
-        for_search = at
+        look = at
     return b" ".join([*parts, data[at:]])
 
 

@@ -90,8 +90,9 @@ def _page(reader: Any, number: int, unread: list[str]) -> tuple[str, bool]:
 
 
 def _has_pictures(page: Any) -> bool:
-    resources = page["/Resources"] if "/Resources" in page else {}
-    objects = resources["/XObject"] if "/XObject" in resources else {}
+    if "/XObject" not in page.get("/Resources", {}):
+        return False
+    objects = page["/Resources"]["/XObject"]
     return any(objects[name].get("/Subtype") == "/Image" for name in objects)
 
 

@@ -38,10 +38,10 @@ class Rejoined:
     def counts(self, run: str) -> Counts:
         return self._history.counts(run)
 
-    def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
+    def scan(self, run: str, *, failed_only: bool = False, dropped: bool = False) -> Iterator[Outcome]:
         with closing(_again(self._source)) as items:
             item = next(items, None)
-            for outcome in self._history.scan(run, failed_only=failed_only):
+            for outcome in self._history.scan(run, failed_only=failed_only, dropped=dropped):
                 while item is not None and item.position < outcome.position:
                     item = next(items, None)
                 yield msgspec.structs.replace(outcome, item=_data(item, outcome))

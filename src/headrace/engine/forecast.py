@@ -85,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rehearsed_calls: int = 0
     """Calls of the longest rehearsal; fewer than the run's where the rest is extrapolated from its steady state."""
     budget_usd: float | None = None
+    """What is left of the budget."""
     budget_calls: int | None = None
     """Calls that the budget pays for, at the mean price of one; None without budget or price."""
     deadline_s: float | None = None

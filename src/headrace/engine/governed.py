@@ -226,7 +226,9 @@ class Governed:
         """What an answer cost; some providers tell it themselves."""
         if reply.usd is not None or self._price is None:
             return reply.usd
-        return self._price.usd(reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens)
+        return self._price.usd(
+            reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens, reply.written_tokens
+        )
 
     def _at_most(self, size: Size, ticket: Ticket) -> float | None:
         """What a call that was given up may have cost. Where the request names no maximum output, as much output as such

@@ -27,22 +27,29 @@ class Waiting(msgspec.Struct, frozen=True, eq=False):
     """Called when there is: it may take now."""
 
 
+class Allowance(msgspec.Struct, frozen=True):
+    """A budget as a run is given it."""
+
+    budget: str
+    """What it is known by in the store."""
+    usd: float
+
+
 class Treasurer:
     """`open` before the first call, `run` beside the calls, `close` after the last. Serves all stages of one run."""
 
     def __init__(
         self,
         store: Budgets,
-        budget: str,
+        allowance: Allowance,
         run: str,
-        limit_usd: float,
         *,
         emit: Callable[[Event], None],
         fatal: Callable[[HeadraceError], None],
     ) -> None:
-        """`budget` is what it is known by in the store, `run` names the purse. `fatal` is told when it is spent."""
-        self._store, self._budget, self._run = store, budget, run
-        self._limit = round(limit_usd * NANO)
+        """`run` names the purse. `fatal` is told when nothing is left."""
+        self._store, self._budget, self._run = store, allowance.budget, run
+        self._limit = round(allowance.usd * NANO)
         self._purse = Purse(self._limit)
         self._emit, self._fatal = emit, fatal
         self._waiting: deque[Waiting] = deque()

@@ -106,6 +106,37 @@ class Stretch(msgspec.Struct, frozen=True):
         return self.done / (self.to_s - self.from_s) if self.to_s > self.from_s else 0.0
 
 
+class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of a pipeline."""
+
+    name: str
+    kind: str
+    model: str = ""
+    taken: int = 0
+    """Items that came to it."""
+    passed: int = 0
+    """Items that went on from it, those included that it made."""
+    failed: int = 0
+    dropped: int = 0
+    in_flight: int = 0
+    calls: int = 0
+    retries: int = 0
+    work_s: float = 0.0
+    """Seconds of all its calls together."""
+    busy_s: float = 0.0
+    """Seconds of the run in which it had a call in flight."""
+    rate: float = 0.0
+    """Items per second: of late while the run goes on, of its own time once that has ended."""
+    p50_s: float | None = None
+    p95_s: float | None = None
+    """Seconds of answered calls, within 2 %."""
+    usd: float | None = None
+    waited_s: Mapping[str, float] = {}
+    """Seconds that the head of its line waited, by cause."""
+    binding: str = ""
+    """What held its calls back most in the last seconds."""
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A run at one moment. Tokens and calls are what this session paid for."""
 
@@ -127,6 +158,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     read: int = 0
     ok: int = 0
     failed: int = 0
+    dropped: int = 0
+    """Taken out of the pipeline although nothing failed."""
     cached: int = 0
     """Of `ok` and `failed`: from the store, or from an equal item's call."""
     pending: int = 0
@@ -146,6 +179,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     usd: float | None = None
     """What its answered calls cost, as far as that is known; None where it is of none."""
+    budget_usd: float | None = None
+    """What may be spent, where there is a budget."""
+    budget_spent_usd: float = 0.0
+    """Of that, by all that share it, over all sessions; calls whose cost is unknown count in full."""
     unpriced: int = 0
     """Answered calls whose cost is not known: with them it is at least `usd`."""
     stage_usd: Mapping[str, float] = {}
@@ -163,6 +200,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     hold: Hold | None = None
     failures: tuple[FailureGroup, ...] = ()
     """The most frequent first."""
+    lead: str = ""
+    """Of a pipeline the stage that has worked most: limits, waits and history are its."""
     uses: tuple[LimitUse, ...] = ()
     """Concurrency first. Empty before the first gauge; so are all of the following."""
     others: int = 0
@@ -183,10 +222,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The last ones."""
     history: tuple[Stretch, ...] = ()
     """The whole run in a bounded number of stretches."""
+    stages: tuple[StageFigures, ...] = ()
+    """Of a pipeline of several."""
 
     @property
     def done(self) -> int:
-        return self.ok + self.failed
+        return self.ok + self.failed + self.dropped
 
     @property
     def usd_an_item(self) -> float | None:

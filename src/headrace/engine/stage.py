@@ -165,12 +165,14 @@ class Stage:
     ) -> None:
         """A batch that takes no call, while the next one is read."""
         try:
-            if self._after is After.EXTEND:
-                good = [entry for entry in served if self._task.failed(entry[1][0].value) is None]
-                ready += [self._extended(passage, replies) for passage, replies in good]
-                served = [entry for entry in served if self._task.failed(entry[1][0].value)]
+            special: list[tuple[Passage, list[Reply]]] = []
+            for passage, replies in served:
+                if self._after is After.EXTEND and self._task.failed(replies[0].value) is None:
+                    ready.append(self._extended(passage, replies))
+                else:
+                    special.append((passage, replies))
             await self._hand_on(ready, outcomes)
-            await asyncio.gather(*[self._through(passage, replies) for passage, replies in served])
+            await asyncio.gather(*[self._through(passage, replies) for passage, replies in special])
         except (StoreError, OutputError) as error:
             self._fatal(error)
         except Exception as error:  # noqa: BLE001 - as in _ask

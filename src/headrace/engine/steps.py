@@ -6,7 +6,7 @@ import copy
 import heapq
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.core.errors import FunctionError, HeadraceError, ItemError
 from headrace.core.item import Item, extended
@@ -106,18 +106,22 @@ class Spread(_Local):
 
 
 class Best(_Local):
-    """The best few: at the end, after so many seconds at the latest, or at once all that are among the best so far.
+    """The best few: at the end, after so many seconds at the latest and, with `again`, of each such window; or at once
+    all that are among the best so far.
 
-    Of equals the earlier in the source is better.
+    Of equals the earlier in the source is better; of those that are the same in the column `distinct`, the earliest is
+    the only one.
     """
 
     def __init__(
-        self, name: str, roll: Roll, onward: Next, *, most: int, score: Read, so_far: bool, within_s: float | None
-    ) -> None:
+        self, name: str, roll: Roll, onward: Next, *, most: int, score: Read, so_far: bool, within_s: float | None,
+        again: bool = False, distinct: str = "",
+    ) -> None:  # fmt: skip
         """`score` is better the larger it is."""
         super().__init__(name, roll, onward)
         self._most, self._score, self._so_far, self._within_s = most, score, so_far, within_s
-        self._heap: list[tuple[Any, int, str, Passage | None]] = []
+        self._again, self._distinct = again, distinct
+        self._heap: list[_Entry] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._over = False
 
@@ -130,19 +134,34 @@ class Best(_Local):
             if self._over:
                 out.append(passage)
                 continue
-            entry = (score, -passage.item.position, passage.item.key, None if self._so_far else passage)
-            if len(self._heap) < self._most:
-                heapq.heappush(self._heap, entry)
-                worst = None
-            else:
-                worst = heapq.heappushpop(self._heap, entry)
+            entry = _Entry(score, -passage.item.position, passage.item.key, self._value(passage), passage)
+            worst = self._add(entry)
             if self._so_far:
                 (out if worst is entry else through).append(passage)
-            elif worst is not None and worst[3] is not None:
-                out.append(worst[3])
+            elif worst is not None:
+                out.append(worst.passage)
         await self._take_out(out, f"not among the best {self._most} of {self.name}")
         if through:
             await self._onward(through)
+
+    def _add(self, entry: "_Entry") -> "_Entry | None":
+        """Who is not among the best any more, if anybody."""
+        heap = self._heap
+        same = next((each for each in heap if each.value == entry.value), None) if self._distinct else None
+        if same is not None:
+            if entry < same or self._so_far:
+                return entry
+            heap[heap.index(same)] = entry
+            heapq.heapify(heap)
+            return same
+        if len(heap) < self._most:
+            heapq.heappush(heap, entry)
+            return None
+        return heapq.heappushpop(heap, entry)
+
+    def _value(self, passage: Passage) -> Any:
+        row = passage.item.data
+        return row.get(self._distinct) if self._distinct and isinstance(row, dict) else None
 
     def _time_is_up(self) -> None:
         self._begin(self._flush())
@@ -150,9 +169,11 @@ class Best(_Local):
     async def _flush(self) -> None:
         if self._over or self._stopping:
             return
-        self._over = True
-        best = [passage for *_, passage in sorted(self._heap, key=_in_order, reverse=True) if passage is not None]
+        self._over = not self._again
+        best = [] if self._so_far else [entry.passage for entry in sorted(self._heap, reverse=True)]
         self._heap = []
+        if self._again:
+            self._alarm = None  # the next item begins the next window
         if best:
             await self._onward(best)
 
@@ -169,8 +190,14 @@ class Best(_Local):
             self._alarm.cancel()
 
 
-def _in_order(entry: tuple[Any, int, str, Any]) -> tuple[Any, int, str]:
-    return entry[:3]
+class _Entry(NamedTuple):
+    """Better than another one if it is greater; no two have the same key, so what follows it is not compared."""
+
+    score: Any
+    place: int
+    key: str
+    value: Any
+    passage: Passage
 
 
 class Gather(_Local):
@@ -199,6 +226,7 @@ class Gather(_Local):
         self._by, self._every, self._by_source, self._fold, self._start = by, every, by_source, fold, start
         self._function = function
         self._groups: dict[Any, _Group] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._made = count()
         if by_source:
             roll.watch(self._look)
@@ -216,7 +244,9 @@ class Gather(_Local):
                 await self._roll.end([failed(passage, _of_function(self.name, error), self.name)])
                 continue
             if group.count == self._every:
-                await self._close(place)
+                del self._groups[place]
+                await self._slots.acquire()
+                self._begin(self._end_and_free(place, group))
             elif self._by_source:
                 self._look(passage.item.position)
         await self._take_out(gone, f"gathered by {self.name}")
@@ -229,7 +259,7 @@ class Gather(_Local):
         value = item.data.get(self._by) if isinstance(item.data, dict) else None
         if isinstance(value, dict | list):
             raise ItemError(f"The column {self._by!r} holds {type(value).__name__}: items cannot be grouped by it.")
-        return value
+        return isinstance(value, bool), value
 
     def _add(self, group: "_Group", passage: Passage) -> bool:
         """Whether the item need not wait for the group. With a fold only the first one does: its source item must not
@@ -246,12 +276,15 @@ class Gather(_Local):
         """All that is open of a source item waits here: its group is complete."""
         group = self._groups.get(position)
         if group is not None and self._roll.open_at(position) == len(group.passages):
-            self._begin(self._close(position))
+            self._begin(self._end_of(position, self._groups.pop(position)))
 
-    async def _close(self, place: Any) -> None:
-        group = self._groups.pop(place, None)
-        if group is None:
-            return
+    async def _end_and_free(self, place: Any, group: "_Group") -> None:
+        try:
+            await self._end_of(place, group)
+        finally:
+            self._slots.release()
+
+    async def _end_of(self, place: Any, group: "_Group") -> None:
         group.passages.sort(key=_place_of)
         value = [passage.item.data for passage in group.passages] if self._fold is None else group.value
         child = self._child(place, group.passages[0].source)
@@ -277,24 +310,25 @@ class Gather(_Local):
         if self._by_source:
             item = Item(f"{source.key}{KEY_SIGN}{self.name}", source.position, source.data)
         else:
-            mark = f"{number:06}" if self._every else str(place)
+            value = place[1] if self._by else ""
+            mark = f"{number:06}" if self._every else _mark(value)
             position = self._roll.read + number
-            item = Item(f"{self.name}{KEY_SIGN}{mark}", position, {self._by: place} if self._by else {})
+            item = Item(f"{self.name}{KEY_SIGN}{mark}", position, {self._by: value} if self._by else {})
             source = item
         return Passage(item, source, NOTHING)
 
     async def finish(self, *, whole: bool) -> None:
         await super().finish(whole=whole)
         if whole:
-            places = list(self._groups)
-            for start in range(0, len(places), _AT_ONCE):
-                await asyncio.gather(*[self._close(place) for place in places[start : start + _AT_ONCE]])
+            groups, self._groups = list(self._groups.items()), {}
+            for start in range(0, len(groups), _AT_ONCE):
+                await asyncio.gather(*[self._end_of(*each) for each in groups[start : start + _AT_ONCE]])
 
 
 ITEMS = "items"
 """The column of what was gathered."""
 _AT_ONCE = 16
-"""Groups that are closed together at the end."""
+"""Groups that end together."""
 
 
 class _Group:
@@ -311,6 +345,13 @@ def _of_function(name: str, error: Exception) -> FunctionError:
     return FunctionError(
         f"{name}: {type(error).__name__}: {error}", hint="The function raised this; mend it, and run again."
     )
+
+
+def _mark(value: Any) -> str:
+    """A group's value as its key tells it: text as it is, and so that no other value looks like it."""
+    if not isinstance(value, str):
+        return f"={int(value) if isinstance(value, float) and value.is_integer() else value}"
+    return f"={value!r}" if value.startswith("=") else value
 
 
 def _place_of(passage: Passage) -> tuple[int, str]:

@@ -8,13 +8,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from headrace.core.event import (
     AskedAgain,
+    BudgetUsed,
     CallEnded,
     CallStarted,
     Event,
     Gauge,
     Held,
+    ItemsMade,
     ItemsRead,
     LimitChanged,
     RunEnded,
@@ -25,6 +29,7 @@ from headrace.core.event import (
 )
 from headrace.core.item import Failure
 from headrace.engine.snapshot import ASKED_AGAIN, CallErrors, FailureGroup, Hold, Snapshot, State
+from headrace.engine.stages import Stages
 from headrace.engine.usage import Usage
 from headrace.flow.quantiles import Quantiles
 
@@ -60,13 +65,18 @@ class Tally:
 
     def __init__(self) -> None:
         self._started: RunStarted | None = None
+        self._staged = False
+        """Whether it is a pipeline of several stages."""
         self._ended: RunEnded | None = None
         self._stop_reason = ""
         self._total: int | None = None
         self._held: Held | None = None
         self._held_from_s = 0.0
         """When the pause began that ends with `_held`."""
-        self._read = self._ok = self._failed = self._cached = self._asked = 0
+        self._read = self._ok = self._failed = self._dropped = self._cached = self._asked = 0
+        self._made = 0
+        """By stages, of the items that were read."""
+        self._stages = Stages()
         self._in_flight = self._most_in_flight = self._calls = self._retries = self._backups = 0
         self._input_tokens = self._output_tokens = 0
         self._call_errors: dict[tuple[str, int | None], int] = {}
@@ -76,22 +86,26 @@ class Tally:
         self._usd = 0.0
         self._priced = self._unpriced = 0
         """Answered calls whose cost is known, and those whose is not."""
-        self._usage = Usage()
+        self._usages: dict[str, Usage] = {}
+        """By stage."""
         self._groups: dict[str, _Group] = {}
         self._seconds = Quantiles()
         self._first_call_s: float | None = None
         self._marks: deque[tuple[float, int, int]] = deque(maxlen=_MARKS_MAX)
         """(time, items settled until then, those of them that needed a call), at least a quarter second apart."""
         self._next_mark_s = -math.inf
+        self._budget: BudgetUsed | None = None
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             RunStarted: self._on_started,
             ItemsRead: self._on_read,
+            ItemsMade: self._on_made,
             SourceRead: self._on_source_read,
             CallStarted: self._on_call,
             CallEnded: self._on_answer,
             AskedAgain: self._on_asked_again,
             Gauge: self._on_gauge,
-            LimitChanged: self._usage.change,
+            BudgetUsed: self._on_budget,
+            LimitChanged: self._on_limit,
             Held: self._on_held,
             Settled: self._on_settled,
             Stopping: self._on_stopping,
@@ -102,15 +116,22 @@ class Tally:
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event)
+        if self._staged:
+            self._stages.add(event)
 
     def _on_started(self, event: RunStarted) -> None:
         self._started = event
-        self._usage.start(event.at_s)
+        self._staged = len(event.stages) > 1
+        for name in [stage.name for stage in event.stages] if self._staged else [""]:
+            self._usages.setdefault(name, Usage()).start(event.at_s)
         self._marks.append((event.at_s, 0, 0))
         self._next_mark_s = event.at_s + _MARK_EVERY_S
 
     def _on_read(self, event: ItemsRead) -> None:
         self._read += event.count
+
+    def _on_made(self, event: ItemsMade) -> None:
+        self._made += event.count
 
     def _on_source_read(self, event: SourceRead) -> None:
         self._total = event.total
@@ -144,7 +165,8 @@ class Tally:
                 self._stage_usd[event.stage] = self._stage_usd.get(event.stage, 0.0) + event.usd
 
     def _on_error(self, event: CallEnded) -> None:
-        self._usage.error(event.error, event.status)
+        if event.stage in self._usages:
+            self._usages[event.stage].error(event.error, event.status)
         try:
             self._call_errors[event.error, event.status] += 1
         except KeyError:
@@ -165,7 +187,14 @@ class Tally:
             _count(self._paid_again_usd, cause, _OTHER, usd)
 
     def _on_gauge(self, event: Gauge) -> None:
-        self._usage.gauge(event, self._ok + self._failed)
+        if event.stage in self._usages:
+            self._usages[event.stage].gauge(event, self._done)
+
+    def _on_limit(self, event: LimitChanged) -> None:
+        self._usages.setdefault(event.stage, Usage()).change(event)
+
+    def _on_budget(self, event: BudgetUsed) -> None:
+        self._budget = event
 
     def _on_held(self, event: Held) -> None:
         before = self._held
@@ -175,9 +204,11 @@ class Tally:
             self._held = event
 
     def _on_settled(self, event: Settled) -> None:
-        ok = cached = asked = tokens_in = tokens_out = 0
+        ok = dropped = cached = asked = tokens_in = tokens_out = 0
         for outcome in event.outcomes:
-            if outcome.error is None:
+            if outcome.dropped:
+                dropped += 1
+            elif outcome.error is None:
                 ok += 1
             else:
                 self._add_failure(outcome.key, outcome.error)
@@ -188,13 +219,14 @@ class Tally:
                 tokens_in += outcome.input_tokens or 0
                 tokens_out += outcome.output_tokens or 0
         self._ok += ok
-        self._failed += len(event.outcomes) - ok
+        self._dropped += dropped
+        self._failed += len(event.outcomes) - ok - dropped
         self._cached += cached
         self._asked += asked
         self._input_tokens += tokens_in
         self._output_tokens += tokens_out
         if event.at_s >= self._next_mark_s:
-            self._marks.append((event.at_s, self._ok + self._failed, self._asked))
+            self._marks.append((event.at_s, self._done, self._asked))
             self._next_mark_s = event.at_s + _MARK_EVERY_S
 
     def _add_failure(self, key: str, failure: Failure) -> None:
@@ -211,18 +243,23 @@ class Tally:
 
     def _on_ended(self, event: RunEnded) -> None:
         self._ended = event
-        self._usage.end(event.at_s, self._ok + self._failed)
+        for usage in self._usages.values():
+            usage.end(event.at_s, self._done)
+
+    @property
+    def _done(self) -> int:
+        return self._ok + self._failed + self._dropped
 
     def snapshot(self, now_s: float) -> Snapshot:
         """The figures at this moment of the run's clock."""
         start, end = self._started, self._ended
         if end is not None:
             now_s = end.at_s
-        done = self._ok + self._failed
+        done = self._done
         total = self._total
         if total is None and start is not None and start.total is not None:
-            total = max(start.total, self._read, done)
-        known = max(self._read, done) if total is None else total
+            total = max(start.total, self._read, done - self._made)
+        known = max(self._read + self._made, done) if total is None else total + self._made
         seconds = max(0.0, now_s - start.at_s) if start else 0.0
         whole_rate = done / seconds if seconds > _LEAST_S else 0.0
         snapshot = Snapshot(
@@ -238,6 +275,7 @@ class Tally:
             read=self._read,
             ok=self._ok,
             failed=self._failed,
+            dropped=self._dropped,
             cached=self._cached,
             pending=known - done,
             in_flight=self._in_flight,
@@ -253,15 +291,21 @@ class Tally:
             paid_again_usd=dict(self._paid_again_usd),
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,
+            budget_usd=self._budget.limit_usd if self._budget is not None else None,
+            budget_spent_usd=self._budget.spent_usd if self._budget is not None else 0.0,
             p50_s=self._seconds.at(0.50),
             p95_s=self._seconds.at(0.95),
             p99_s=self._seconds.at(0.99),
             rate=whole_rate if end else self._rate(now_s),
-            eta_s=None if end or total is None else self._eta_s(now_s, total - done),
+            eta_s=None if end or total is None else self._eta_s(now_s, known - done),
             hold=self._hold(now_s),
             failures=self._failures(),
+            stages=self._stages.figures(now_s, self._stage_usd, ended=end is not None),
         )
-        return self._usage.onto(snapshot)
+        lead = max(snapshot.stages, key=lambda stage: stage.work_s).name if snapshot.stages else ""
+        if lead not in self._usages:
+            return snapshot
+        return self._usages[lead].onto(msgspec.structs.replace(snapshot, lead=lead) if lead else snapshot)
 
     def _state(self) -> State:
         if self._ended is not None:
@@ -286,7 +330,7 @@ class Tally:
 
     def _since(self, now_s: float, window_s: float, column: int, at_least: int) -> tuple[float, int, int] | None:
         """The oldest mark within the window, or before it where too little of this column happened since."""
-        current = (now_s, self._ok + self._failed, self._asked)[column]
+        current = (now_s, self._done, self._asked)[column]
         found = None
         for mark in reversed(self._marks):
             if found is not None and mark[0] < now_s - window_s and current - found[column] >= at_least:

@@ -93,6 +93,7 @@ class Messages:
             _said(answer.content),
             finish=_FINISH.get(answer.stop_reason or "end_turn", "stop"),
             input_tokens=total(count(usage, "input_tokens"), written, read),
+            written_tokens=written,
             output_tokens=count(usage, "output_tokens"),
             cached_tokens=read,
             reasoning_tokens=count(entry(usage, "output_tokens_details"), "reasoning_tokens"),

@@ -198,8 +198,8 @@ class Simulated:
         visit = Visit(request)
         door, in_flight = self.door, self.ledger.in_flight
         if door.watched:
-            most_output = most_output(request) or 0
-            visit.ending = door.stop(self.clock(), in_flight, visit.asked, most_output)
+            allowed = most_output(request) or 0
+            visit.ending = door.stop(self.clock(), in_flight, visit.asked, allowed)
         if visit.ending is None:
             if self.script is not None:
                 self._follow_script(visit)

@@ -72,12 +72,12 @@ def error_of(answer: Answer) -> HeadraceError | None:
     """The error as it was raised in the worker; None where there was none."""
     if not answer.error:
         return None
-    kind = getattr(errors, answer.error)
-    if issubclass(kind, CallError):
-        return kind(answer.message, hint=answer.hint, status=answer.status, hints=answer.hints)
-    if issubclass(kind, AnswerError):
-        return kind(answer.message, hint=answer.hint, raw=answer.raw)
-    made: HeadraceError = kind(answer.message, hint=answer.hint)
+    kind: type[HeadraceError] = getattr(errors, answer.error)
+    made = kind(answer.message, hint=answer.hint)
+    if isinstance(made, CallError):
+        made.status, made.hints = answer.status, answer.hints
+    if isinstance(made, AnswerError):
+        made.raw = answer.raw
     return made
 
 

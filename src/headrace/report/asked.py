@@ -53,15 +53,33 @@ def asked_list(source: str, spec: Mapping[str, Any]) -> str:
     path = spec.pop("path", None)
     where = path if isinstance(path, str) and path else source
     entries = [("Source", _entry(_name_of(where)))] if where else []
+    stages = spec.pop("stages", None)
+    if isinstance(stages, list):
+        for name in ("pipeline", "schema", "model"):
+            spec.pop(name, None)
+        entries += [_stage(stage) for stage in stages if isinstance(stage, Mapping)]
+    return _list([*entries, *_asked(spec)])
+
+
+def _stage(told: Mapping[str, Any]) -> tuple[str, str]:
+    """One stage of a pipeline: its name, and what it does."""
+    spec = {name: value for name, value in told.items() if name not in ("stage", "kind") and value is not False}
+    name, kind = str(told.get("stage") or ""), str(told.get("kind") or "")
+    said = f'<p class="soft">{esc(kind)}</p>' if kind and kind != name else ""
+    return name, f"{said}{_list(_asked(spec))}"
+
+
+def _asked(spec: dict[str, Any]) -> list[tuple[str, str]]:
     schema = spec.get("schema")
-    if isinstance(schema, Mapping) and (fields := _fields(schema)):
-        spec.pop("schema")
-        returns = spec.pop("returns", None)
-        line = _entry(returns) if isinstance(returns, str) else ""
-        entries += _entries(spec, depth=0)
-        entries.append(("Answer", f"{line}{fields}"))
-    else:
-        entries += _entries(spec, depth=0)
+    if not (isinstance(schema, Mapping) and (fields := _fields(schema))):
+        return _entries(spec, depth=0)
+    spec.pop("schema")
+    returns = spec.pop("returns", None)
+    line = _entry(returns) if isinstance(returns, str) else ""
+    return [*_entries(spec, depth=0), ("Answer", f"{line}{fields}")]
+
+
+def _list(entries: list[tuple[str, str]]) -> str:
     rows = "".join(f"<dt>{esc(name)}</dt><dd>{content}</dd>" for name, content in entries)
     return f'<dl class="asked">{rows}</dl>' if rows else ""
 

@@ -36,6 +36,7 @@ _WORDS = {
     "breaker": "the endpoint to come back",
     "backoff": "a pause that the provider asked for",
     "retries": "the budget of retries",
+    "budget": "money: calls in flight had the rest of the budget reserved",
 }
 _ERROR_COLOURS = ("w-breaker", "w-requests", "w-backoff", "w-concurrency", "w-tokens", "w-input")
 
@@ -93,6 +94,8 @@ def _advice(cause: str, snapshot: Snapshot) -> str:
             return "A higher limit would have made the run faster."
         there = limit_of(use.unit, use.allowed, use.window_s, about=use.learnt)
         return f"A higher limit than {there} would make such a run faster."
+    if cause == "budget":
+        return "A larger budget, or a lower maximum output, lets more calls be in flight towards its end."
     if cause == "breaker":
         return "Calls were held back while the endpoint failed."
     return "A limit that is stated need not be found by such refusals." if cause == "backoff" else ""

@@ -7,15 +7,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from headrace.engine.snapshot import ASKED_AGAIN, CallErrors, FailureGroup, LimitChange, LimitUse, Snapshot
+from headrace.engine.snapshot import ASKED_AGAIN, CallErrors, LimitChange, LimitUse, Snapshot
 from headrace.report.signs import Glyphs, Part, printable
-from headrace.report.text import allowance, cells, dollars, duration, keys_told, limit_of, percent, plural, rate, size
+from headrace.report.stages import stage_lines
+from headrace.report.text import allowance, cells, dollars, duration, limit_of, percent, plural, rate, size
 
-_GROUPS_SHOWN = 5
 _MESSAGE_WIDTH = 300
 _NAME_WIDTH = 200
-_KEYS_SHOWN = 3
-_KEY_WIDTH = 40
 _KINDS_SHOWN = 3
 _BAR_MOST = 48
 _BAR_LEAST = 5
@@ -24,9 +22,6 @@ _NEWS_S = 20.0
 """A change of a limit is told for so long."""
 _BUSY = 0.9
 """Of a core: from here on this process itself may be what bounds the run."""
-_AVERAGE_AFTER_S = 5.0
-_BOUND_LEAST = 0.1
-"""A cause is worth a word in the summary where calls waited for it in this share of the run."""
 _WAITING = {"breaker": "held by the breaker", "backoff": "held by backoff", "retries": "held by the budget of retries"}
 _FAILING = 0.1
 """From this share of failed items on, all is not well."""
@@ -59,11 +54,13 @@ def _ranked_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[tu
     if snapshot.state != "starting":
         yield 8, _limit_line(snapshot, width, glyphs)
         yield 9, _fit(_vitals(snapshot), width, glyphs)
+    for line in stage_lines(snapshot, glyphs):
+        yield 5, _fit(line, width, glyphs)
     yield 10, whole(_news(snapshot, snapshot.seconds - _NEWS_S), "cyan")
     waits = _waits(snapshot)
     yield 3, whole(waits, "yellow")
     if snapshot.call_errors and not waits:
-        yield 11, whole(_failed_calls(snapshot.call_errors), "dim")
+        yield 11, whole(failed_calls(snapshot.call_errors), "dim")
     if snapshot.failures:
         kinds = _kinds((group.kind, group.count) for group in snapshot.failures)
         yield 5, whole(f"failed: {kinds}: {snapshot.failures[0].message}", "red")
@@ -105,7 +102,7 @@ def log_line(snapshot: Snapshot, told_s: float = 0.0) -> str:
         parts.append(f"about {_left(snapshot.eta_s)} left")
     groups = [", ".join(text for text, _ in group) for group in (_flow(snapshot), _limits(snapshot), _vitals(snapshot))]
     if snapshot.call_errors:
-        groups.append(_failed_calls(snapshot.call_errors))
+        groups.append(failed_calls(snapshot.call_errors))
     groups += [_news(snapshot, told_s), _waits(snapshot)]
     return "; ".join([", ".join(parts), *(printable(text, _MESSAGE_WIDTH, "...") for text in groups if text)])
 
@@ -160,6 +157,8 @@ def _outcomes(snapshot: Snapshot) -> list[Part]:
     parts = [(f"{snapshot.ok:,} ok", "green" if snapshot.ok else "dim")]
     if snapshot.failed:
         parts.append((f"{snapshot.failed:,} failed", "red"))
+    if snapshot.dropped:
+        parts.append((f"{snapshot.dropped:,} taken out", "dim"))
     if snapshot.cached:
         parts.append((f"{snapshot.cached:,} from the store", ""))
     return parts
@@ -168,7 +167,7 @@ def _outcomes(snapshot: Snapshot) -> list[Part]:
 def _counts(snapshot: Snapshot) -> list[Part]:
     parts = _outcomes(snapshot)
     if snapshot.retries:
-        parts.append((_retries(snapshot.retries), "dim"))
+        parts.append((retries_told(snapshot.retries), "dim"))
     if snapshot.backups:
         parts.append((plural(snapshot.backups, "backup"), "dim"))
     tokens = snapshot.input_tokens + snapshot.output_tokens
@@ -180,7 +179,8 @@ def _counts(snapshot: Snapshot) -> list[Part]:
 
 
 def _paid(snapshot: Snapshot, usd: float) -> str:
-    return f"at least {dollars(usd)}" if snapshot.unpriced else dollars(usd)
+    paid, most = f"{'at least ' if snapshot.unpriced else ''}{dollars(usd)}", snapshot.budget_usd
+    return paid if most is None else f"{paid} ({dollars(snapshot.budget_spent_usd)} of the {dollars(most)} budget)"
 
 
 def cost_line(snapshot: Snapshot) -> str:
@@ -207,7 +207,7 @@ def paid_again_line(snapshot: Snapshot) -> str:
     return f"{', '.join(parts)}{more}"
 
 
-def _retries(count: int) -> str:
+def retries_told(count: int) -> str:
     return "1 retry" if count == 1 else f"{count:,} retries"
 
 
@@ -230,7 +230,7 @@ def _flow(snapshot: Snapshot) -> list[Part]:
 def _limits(snapshot: Snapshot) -> list[Part]:
     """How much of each request and token limit is in use."""
     known = [use for use in snapshot.uses[1:] if use.allowed is not None]
-    return [(_used(use, use.pace), "" if use.unit == snapshot.binding else "dim") for use in known[:_LIMITS_SHOWN]]
+    return [(limit_used(use, use.pace), "" if use.unit == snapshot.binding else "dim") for use in known[:_LIMITS_SHOWN]]
 
 
 def _limit_line(snapshot: Snapshot, width: int, glyphs: Glyphs) -> list[Part]:
@@ -242,7 +242,7 @@ def _limit_line(snapshot: Snapshot, width: int, glyphs: Glyphs) -> list[Part]:
     return line
 
 
-def _used(use: LimitUse, pace: float | None) -> str:
+def limit_used(use: LimitUse, pace: float | None) -> str:
     of = allowance(use.allowed or 0.0, use.window_s, about=use.learnt)
     return f"{use.unit} {of}" if pace is None else f"{use.unit} {percent(pace, 100)} of {of}"
 
@@ -272,7 +272,7 @@ def change_line(change: LimitChange, uses: Sequence[LimitUse] = ()) -> str:
     return f"{limit_of(change.unit, change.limit, change.window_s, about=about)}{reason}"
 
 
-def _failed_calls(errors: Sequence[CallErrors]) -> str:
+def failed_calls(errors: Sequence[CallErrors]) -> str:
     named = [(each.kind if each.status is None else f"{each.kind} ({each.status})", each.count) for each in errors]
     return f"failed calls: {_kinds(named)}"
 
@@ -310,79 +310,3 @@ def _fit(parts: Sequence[Part], width: int, glyphs: Glyphs) -> list[Part]:
         line += [(between, "dim"), (text, style)] if between else [(text, style)]
         room -= needed
     return line
-
-
-def summary_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:
-    words = {"finished": "Done", "interrupted": "Interrupted", "stopped": "Stopped early"}
-    opening = words.get(snapshot.status, printable(snapshot.status or "Ended", _NAME_WIDTH, glyphs.more))
-    if snapshot.status == "stopped" and snapshot.reason:
-        opening += f": {printable(snapshot.reason, _MESSAGE_WIDTH, glyphs.more)}"
-    yield (f"{opening.rstrip('.')}.", "bold" if snapshot.status == "finished" else "bold yellow")
-    parts = [f"{snapshot.ok:,} ok", f"{snapshot.failed:,} failed"]
-    if snapshot.pending:
-        parts.append(f"{snapshot.pending:,} pending")
-    stored = f"; {snapshot.cached:,} came from the store" if snapshot.cached else ""
-    yield (f"  {plural(snapshot.done + snapshot.pending, 'item')}: {', '.join(parts)}{stored}", "")
-    paid = [plural(snapshot.calls, "call")]
-    if snapshot.retries:
-        paid.append(f"{_retries(snapshot.retries)} among them")
-    if snapshot.backups:
-        paid.append(plural(snapshot.backups, "backup"))
-    if snapshot.input_tokens or snapshot.output_tokens:
-        paid.append(f"{plural(snapshot.input_tokens, 'token')} in, {snapshot.output_tokens:,} out")
-    yield (f"  {', '.join(paid)}", "")
-    if cost := cost_line(snapshot):
-        yield (f"  {cost}", "")
-    pace = f"  {duration(snapshot.seconds)}, {rate(snapshot.rate)}"
-    if snapshot.calls:
-        pace += f", at most {snapshot.most_in_flight:,} in flight"
-    yield (pace, "")
-    yield from ((f"  {printable(text, _MESSAGE_WIDTH, '...')}", "dim") for text in _details(snapshot) if text)
-    if snapshot.failures:
-        yield ("", "")
-        yield from _groups(snapshot.failures, glyphs)
-
-
-def _bound(snapshot: Snapshot) -> str:
-    """What calls waited for, as shares of the run."""
-    ranked = sorted(snapshot.waited_s.items(), key=lambda pair: -pair[1])
-    causes = [(cause, s) for cause, s in ranked if s >= _BOUND_LEAST * snapshot.seconds > 0][:_KINDS_SHOWN]
-    shares = [f"{cause} {percent(s, max(s, snapshot.seconds))}" for cause, s in causes]
-    return f"bound by {', '.join(shares)} of the time" if shares else ""
-
-
-def _details(snapshot: Snapshot) -> Iterator[str]:
-    if snapshot.p50_s is not None and snapshot.p95_s is not None and snapshot.p99_s is not None:
-        times = f"{duration(snapshot.p50_s)} median, {duration(snapshot.p95_s)} P95, {duration(snapshot.p99_s)} P99"
-        yield f"a call: {times}"
-    yield _bound(snapshot)
-    limits = [_used(use, use.mean_pace) for use in snapshot.uses[1:] if use.allowed is not None]
-    long = snapshot.seconds >= _AVERAGE_AFTER_S  # a few calls at once are no average
-    yield f"used on average: {', '.join(limits)}" if limits and long else ""
-    yield _failed_calls(snapshot.call_errors) if snapshot.call_errors else ""
-    again = paid_again_line(snapshot)
-    yield f"perhaps paid for and not used: {again}" if again else ""
-    process = [f"CPU {duration(snapshot.cpu_s)}"] if snapshot.cpu_s else []
-    process += [f"at most {size(snapshot.memory_bytes)} of memory"] if snapshot.memory_bytes else []
-    yield f"this process: {', '.join(process)}" if process else ""
-
-
-def failure_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:
-    """The errors alone, for a quiet run."""
-    if snapshot.status not in {"", "finished"} and snapshot.reason:
-        yield (f"{snapshot.status}: {printable(snapshot.reason, _MESSAGE_WIDTH, glyphs.more)}", "")
-    yield from _groups(snapshot.failures, glyphs)
-
-
-def _groups(groups: Sequence[FailureGroup], glyphs: Glyphs) -> Iterator[Part]:
-    for group in groups[:_GROUPS_SHOWN]:
-        kind = printable(group.kind, _NAME_WIDTH, glyphs.more)
-        yield (f"{group.count:,} failed, {kind}: {printable(group.message, _MESSAGE_WIDTH, glyphs.more)}", "red")
-        if group.hint:
-            yield (f"  {glyphs.arrow} {printable(group.hint, _MESSAGE_WIDTH, glyphs.more)}", "")
-        if group.keys:
-            keys = [printable(key, _KEY_WIDTH, glyphs.more) for key in group.keys[:_KEYS_SHOWN]]
-            yield (f"  {keys_told(keys, group.count)}", "dim")
-    left = len(groups) - _GROUPS_SHOWN
-    if left > 0:
-        yield (f"and {plural(left, 'other kind')} of failure", "red")

@@ -8,8 +8,9 @@ from typing import Any
 
 from headrace.engine.snapshot import Snapshot
 from headrace.report.html import esc
-from headrace.report.lines import live_lines, summary_lines
+from headrace.report.lines import live_lines
 from headrace.report.signs import UNICODE, Part
+from headrace.report.summary import summary_lines
 from headrace.report.text import plural, shown
 
 _WIDTH = 96

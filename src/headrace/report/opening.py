@@ -43,8 +43,10 @@ def _notice(info: RunInfo, counts: Counts) -> str:
 
 
 def totals(info: RunInfo, counts: Counts, found: Survey, snapshot: Snapshot | None) -> str:
-    done = counts.ok + counts.failed
+    done = counts.ok + counts.failed + counts.dropped
     first = [("answered", f"{counts.ok:,}", ""), ("failed", f"{counts.failed:,}", "bad" if counts.failed else "")]
+    if counts.dropped:
+        first.append(("taken out", f"{counts.dropped:,}", ""))
     if counts.pending != 0:
         first.append(("pending", "unknown" if counts.pending is None else f"{counts.pending:,}", ""))
     if found.cached:
@@ -55,12 +57,13 @@ def totals(info: RunInfo, counts: Counts, found: Survey, snapshot: Snapshot | No
     second = [("calls", f"{counts.calls:,}", "")]
     if counts.input_tokens or counts.output_tokens:
         second += [("tokens in", f"{counts.input_tokens:,}", ""), ("tokens out", f"{counts.output_tokens:,}", "")]
-    if found.usd is not None:
-        second.append(("cost", dollars(found.usd), ""))
+    if counts.usd is not None:
+        second.append(("cost", dollars(counts.usd), ""))
     second += _pace(snapshot)
     parts = [
         ("f-ok", float(counts.ok), f"{counts.ok:,} answered"),
         ("f-bad", float(counts.failed), f"{counts.failed:,} failed"),
+        ("f-out", float(counts.dropped), f"{counts.dropped:,} taken out"),
         ("f-rest", float(counts.pending or 0), f"{counts.pending or 0:,} pending"),
     ]
     told = [(css, said) for css, amount, said in parts if amount]

@@ -6,13 +6,15 @@ Reads the outcomes once, in bounded memory. Knows neither store nor command line
 import base64
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from headrace.core.errors import OutputError, UsageError
 from headrace.core.item import Outcome
@@ -29,31 +31,41 @@ from headrace.report.html import esc
 from headrace.report.items import columns_of, items
 from headrace.report.limits import limits
 from headrace.report.opening import footer, of_session, opening, totals
+from headrace.report.section import Section
+from headrace.report.stages import stages
 from headrace.report.survey import survey
 from headrace.task.prompt import Template
 
 _ENDINGS = frozenset({".html", ".htm"})
 
 
-def report(path: str | os.PathLike[str], info: RunInfo, history: History) -> None:
-    """Write the page of this run, from what the store has of it. Raises OutputError and StoreError."""
+def report(
+    path: str | os.PathLike[str], info: RunInfo, history: History, sections: Iterable[Section] = (), title: str = ""
+) -> None:
+    """Write the page of this run, from what the store has of it. A program's own sections stand first; `title` takes
+    the place of the run's name. Raises OutputError and StoreError."""
     check_name(path)
     kept = history.run(info.id) or info
     plan = kept_plan(history, kept.id)
-    write(path, render(kept, history.counts(kept.id), lambda: history.scan(kept.id), plan))
+    kept = msgspec.structs.replace(kept, name=title or kept.name)
+    write(path, render(kept, history.counts(kept.id), lambda: history.scan(kept.id), plan, [*sections]))
 
 
-def render(info: RunInfo, counts: Counts, outcomes: Callable[[], Iterator[Outcome]], plan: Plan | None = None) -> str:
-    """The page; `plan` is what was foretold of the run."""
+def render(
+    info: RunInfo, counts: Counts, outcomes: Callable[[], Iterator[Outcome]], plan: Plan | None = None,
+    own: Sequence[Section] = (),
+) -> str:  # fmt: skip
+    """The page; `plan` is what was foretold of the run, `own` what a program has to say of it."""
     schema, snapshot = info.spec.get("schema"), snapshot_of(info.figures)
     found = survey(outcomes(), schema if isinstance(schema, Mapping) else None, seed=info.id, asked=_asked(info.spec))
     sections = [
+        *((f"own-{number}", esc(section.title), section.html) for number, section in enumerate(own, 1)),
         ("asked", "What was asked", asked_list(info.source, info.spec)),
         ("answers", "Answers", answers(found, columns_of(found.fields))),
         ("items", "Items and answers", items(found, counts)),
         ("failures", "Failures", failures(found)),
         ("slowest", "Slowest items", slowest(found)),
-        ("cost", "Time and tokens", cost(found, counts, snapshot)),
+        ("cost", "Cost, time and tokens", cost(found, counts, snapshot)),
         *_of_the_session(info, snapshot),
         ("forecast", "What was forecast", forecast(plan, info, counts, snapshot)),
     ]
@@ -80,6 +92,7 @@ def _asked(spec: Mapping[str, Any]) -> tuple[str, ...]:
 def _of_the_session(info: RunInfo, snapshot: Snapshot | None) -> list[tuple[str, str, str]]:
     said = of_session(info, snapshot)
     parts = [
+        ("stages", "The stages", stages(snapshot)),
         ("bound", "Where the time went", bound(snapshot)),
         ("course", "How the run went", course(snapshot)),
         ("limits", "Limits and calls", limits(snapshot)),
@@ -91,7 +104,7 @@ def _of_the_session(info: RunInfo, snapshot: Snapshot | None) -> list[tuple[str,
 
 
 def _contents(sections: list[tuple[str, str]]) -> str:
-    links = "".join(f'<li><a href="#{place}">{esc(title)}</a></li>' for place, title in sections)
+    links = "".join(f'<li><a href="#{place}">{title}</a></li>' for place, title in sections)
     return f'<nav class="contents" aria-label="Contents"><ul>{links}</ul></nav>' if len(sections) > 2 else ""
 
 

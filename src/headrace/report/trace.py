@@ -119,7 +119,7 @@ class _Spans:
 
     def _kind_of(self, stage: StageInfo) -> _Kind:
         if not stage.model:
-            return _Kind(f"{stage.kind} {stage.name}".strip(), self._trace.SpanKind.INTERNAL, {})
+            return _Kind(f"call {stage.name or stage.kind}", self._trace.SpanKind.INTERNAL, {})
         provider, _, model = stage.model.partition(":")
         if provider == "sim":  # what follows says how it behaves
             model = ""

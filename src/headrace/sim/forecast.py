@@ -25,7 +25,7 @@ from headrace.sim.outlook import Outlook
 from headrace.sim.rehearsal import Course, Work, rehearse
 
 WHOLE = 100_000
-SAMPLE = 2000
+SAMPLE = 1000
 TIMES = 20
 STONES = 20
 BLOCKS = 10
@@ -34,17 +34,18 @@ STEADY = (0.3, 0.9)
 BINDS = 0.05
 """Of its time that a run waits for a limit: from here that limit binds."""
 _SEED = 1
+_LIMITS = {unit.value for unit in Unit}
 
 Usd = Callable[[float, float, int], float | None]
 """Dollars of so many tokens in and out in so many calls."""
 
 
 def forecast(
-    outlook: Outlook, work: Work, *, usd: Usd, seed: int = _SEED, times: int = TIMES, whole: int = WHOLE,
-    sample: int = SAMPLE, going: Callable[[], None] = lambda: None,
+    outlook: Outlook, work: Work, *, usd: Usd, deadline_s: float | None = None, seed: int = _SEED, times: int = TIMES,
+    whole: int = WHOLE, sample: int = SAMPLE, going: Callable[[], None] = lambda: None,
 ) -> Plan:  # fmt: skip
     """What the run of this work will take. `going` is called between rehearsals, and may raise to end them."""
-    return _Rehearsals(outlook, work, usd, seed, times, whole, sample, going).plan()
+    return _Rehearsals(outlook, work, usd, seed, times, whole, sample, going).plan(deadline_s)
 
 
 class _Rehearsals:
@@ -58,7 +59,7 @@ class _Rehearsals:
         self._small = work if self._all <= sample else _sampled(work, sample, seed)
         self._times = times
 
-    def plan(self) -> Plan:
+    def plan(self, deadline_s: float | None) -> Plan:
         if not self._all:
             nothing = Range(0.0, 0.0, 0.0)
             return Plan(
@@ -68,17 +69,19 @@ class _Rehearsals:
         self._going()
         main = rehearse(self._whole, self._outlook.known, self._seed, certain=True)
         courses = [self._drawn(self._seed + 1 + nth) for nth in range(self._times)]
-        seconds = self._seconds(main, courses)
+        likely_s, all_s = self._seconds(main, courses)
+        seconds = range_of(all_s, around=likely_s)
         calls, into, out = self._amounts(courses)
         waits = {cause: waited_s / main.seconds for cause, waited_s in main.waited_s.items() if main.seconds > 0}
-        binding = max(waits, key=waits.__getitem__, default="")
+        binding = max(waits.keys() & _LIMITS, key=waits.__getitem__, default="")
         return Plan(
             items=self._all, seconds=seconds, calls=calls, input_tokens=into, output_tokens=out,
-            usd=self._dollars(courses, into, out, calls), binding=binding if waits.get(binding, 0.0) >= BINDS else "",
+            usd=self._dollars(into, out, calls), binding=binding if waits.get(binding, 0.0) >= BINDS else "",
             waits=waits, in_flight=main.in_flight, what_ifs=self._what_ifs(seconds.p50, waits),
             course=self._course(main, seconds), assumed=self._outlook.assumed,
             notes=(*self._outlook.notes, *self._said()), rehearsals=1 + len(courses),
-            rehearsed_calls=len(self._whole.tokens),
+            rehearsed_calls=len(self._whole.tokens), deadline_s=deadline_s,
+            in_time=None if deadline_s is None else fmean(each <= deadline_s for each in all_s),
         )  # fmt: skip
 
     def _said(self) -> list[str]:
@@ -106,16 +109,17 @@ class _Rehearsals:
             work = msgspec.structs.replace(work, tokens=[round(factor * size) for size in work.tokens])
         return rehearse(work, known, seed)
 
-    def _seconds(self, main: Course, courses: Sequence[Course]) -> Range:
+    def _seconds(self, main: Course, courses: Sequence[Course]) -> tuple[float | None, list[float]]:
+        """How long it may take, and how long it is likely to, where that is known better than by their median."""
         whole_s = main.seconds
         if len(self._whole.tokens) < self._all:
             whole_s += (self._all - len(self._whole.tokens)) / pace(main.ends_s)
         if len(self._small.tokens) == self._all:
-            return range_of([course.seconds for course in courses])
+            return None, [course.seconds for course in courses]
         paces = [pace(course.ends_s) for course in courses]
         own = fmean(_own_variance(course.ends_s) for course in courses)
         slowness = self._shrunk([-math.log(each) for each in paces], own)
-        return range_of([whole_s * math.exp(each) for each in slowness], around=whole_s)
+        return whole_s, [whole_s * math.exp(each) for each in slowness]
 
     def _shrunk(self, deviations: Sequence[float], own: float) -> list[float]:
         """Of what samples deviate from their median (logarithms), what a run of all calls would: `own` is the variance
@@ -139,9 +143,8 @@ class _Rehearsals:
             out = [middle * math.exp(each) for each in self._shrunk(spread, own)]
         return range_of([course.calls * factor for course in courses]), into, range_of(out)
 
-    def _dollars(self, courses: Sequence[Course], into: Range, out: Range, calls: Range) -> Range | None:
+    def _dollars(self, into: Range, out: Range, calls: Range) -> Range | None:
         """Of both kinds of tokens together, which rise and fall together."""
-        del courses
         each = [self._usd(into.p10, out.p10, round(calls.p10)), self._usd(into.p50, out.p50, round(calls.p50))]
         each.append(self._usd(into.p90, out.p90, round(calls.p90)))
         known = [usd for usd in each if usd is not None]

@@ -33,6 +33,8 @@ DEFAULT_COUNT = 11
 """What is assumed is as uncertain as if it were learnt of so many calls."""
 GUESSED, FOUND = 0.15, 0.015
 """How far off, relatively, a guess of tokens and a limit that was found may be (standard deviation)."""
+FEW = 0.05
+"""Of the calls refused: from here they met a limit; fewer may be refused by chance."""
 HOUR_S = 3600.0
 _ASKED = (
     "work", "prompt", "system", "returns", "schema", "model", "base_url", "temperature", "max_tokens", "params",
@@ -232,13 +234,21 @@ class _Limits:
             self.assumed.append(Assumed(unit.value, _said(unit, limit, 60.0), "stated"))
         self._windows(told)
         slots = learnt.concurrency
+        ended = learnt.calls.ended
+        unclear = not self.quotas and not learnt.held_by and ended.get("throttled", 0) > FEW * sum(ended.values())
+        if unclear and Unit.CONCURRENCY not in stated:
+            slots = slots or told.start
+            self.notes.append(
+                f"{ended['throttled']} calls were refused, and it is not known yet for which limit: {slots} in flight are "
+                "taken to be the most. A larger pilot would tell."
+            )
         if Unit.CONCURRENCY in stated or slots is None:
             return
-        if learnt.held_by == "refused":
+        if learnt.held_by == "refused" or unclear:
             self.quotas.append(Quota(unit=Unit.CONCURRENCY, limit=slots))
         elif learnt.held_by == "knee":
             self.knee = float(slots)
-        origin = "learnt" if learnt.held_by else "learnt, no limit was met"
+        origin = "learnt" if learnt.held_by else "assumed" if unclear else "learnt, no limit was met"
         self.assumed.append(Assumed(Unit.CONCURRENCY.value, _said(Unit.CONCURRENCY, slots, 0.0), origin))
         if not learnt.held_by and not self.quotas and not stated:
             self.notes.append(f"No limit was met with {slots} calls in flight: none is assumed above that.")

@@ -18,6 +18,7 @@ from headrace.engine.forecast import Plan, forecast_name
 from headrace.engine.leg import Calling, Manner
 from headrace.engine.lender import recall
 from headrace.engine.runner import Runner
+from headrace.flow.budget import dollars
 from headrace.settings import Settings
 from headrace.sim.forecast import forecast
 from headrace.sim.outlook import Asked, Told, look, of_this_work, outlook
@@ -149,14 +150,30 @@ async def _rehearsed(
             raise KeyboardInterrupt
 
     try:
-        made_of = await asyncio.to_thread(forecast, seen, rehearsed, usd=usd, going=going)
+        made_of = await asyncio.to_thread(
+            forecast, seen, rehearsed, usd=usd, deadline_s=settings.deadline_s, going=going
+        )
     except asyncio.CancelledError:
         given_up.set()
         raise
-    return msgspec.structs.replace(
-        made_of, run=made.runner.info.id, made_at=time.time(), items=asked.items, stored=asked.stored,
-        deadline_s=settings.deadline_s, pilot=pilot,
-    )  # fmt: skip
+    named = msgspec.structs.replace(
+        made_of, run=made.runner.info.id, made_at=time.time(), items=asked.items, stored=asked.stored, pilot=pilot
+    )
+    return await _within_budget(named, settings, made)
+
+
+async def _within_budget(planned: Plan, settings: Settings, made: Assembled) -> Plan:
+    """With how far the budget reaches, after what was spent of it."""
+    if settings.budget is None:
+        return planned
+    stands = await made.store.budget(settings.budget.known_as(planned.run))
+    left = settings.budget.usd - (dollars(stands.spent + stands.others) if stands is not None else 0.0)
+    if planned.usd is None:
+        return msgspec.structs.replace(planned, budget_usd=left)
+    each = planned.usd.p50 / planned.calls.p50 if planned.calls.p50 else 0.0
+    calls = round(planned.calls.p50) if left >= planned.usd.p50 else int(max(0.0, left) / each)
+    binding = "budget" if left < planned.usd.p50 else planned.binding
+    return msgspec.structs.replace(planned, budget_usd=left, budget_calls=calls, binding=binding)
 
 
 def _ignore(_told: Event | str) -> None:

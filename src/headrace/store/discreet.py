@@ -17,6 +17,7 @@ _KEPT = frozenset(
     {
         "work", "name", "version", "typed", "model", "base_url", "temperature", "max_tokens", "path", "key", "first",
         "named", "sheet", "encoding", "delimiter", "images", "keep_prompts",
+        "budget",
     }
 )  # fmt: skip
 """Of a run's spec, as they are. The answer's type is kept without its descriptions, of parameters what is no text."""
@@ -27,6 +28,8 @@ _OF_A_VALIDATOR = re.compile(r"(: a validator of the type refused it): .*", re.D
 _OUR_OWN = re.compile(
     r"interrupted$|(?:Every column that the prompt names is empty|The deadline of [\d.e+]+ s has passed"
     r"|(?:The provider|The simulated provider|The server that the function asked) answered \d{3}"
+    r"|The budget of \$[\d.,e-]+ has no room for another call: \$[\d.,e-]+ are spent, \$[\d.,e-]+ are left, and the "
+    r"next call may cost \$[\d.,e-]+"
     r"|Nothing but failures for \d+ (?:s|min)|[\d,]+ of [\d,]+ items? failed: more than the \d+% that are allowed)"
     r"(?=[.:])"
 )

@@ -48,11 +48,11 @@ class SqliteHistory:
             found = msgspec.json.decode(kept) if kept else connection.execute(tables.counts(version), (run,)).fetchone()
         return tables.counts_of(found, items)
 
-    def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
+    def scan(self, run: str, *, failed_only: bool = False, dropped: bool = False) -> Iterator[Outcome]:
         position, key = -1, ""
         while True:
             with self._reading() as connection:
-                statement = tables.scan(check(connection, self._path), failed_only=failed_only)
+                statement = tables.scan(check(connection, self._path), failed_only=failed_only, dropped=dropped)
                 rows = connection.execute(statement, (run, position, position, key, _PAGE)).fetchall()
             for row in rows:
                 yield tables.outcome_of(row)

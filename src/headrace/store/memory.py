@@ -133,9 +133,11 @@ class MemoryStore:
         )  # fmt: skip
         return tables.counts_of(row, self.memory.runs[run].total if run in self.memory.runs else None)
 
-    def scan(self, run: str, *, failed_only: bool = False) -> Iterator[Outcome]:
+    def scan(self, run: str, *, failed_only: bool = False, dropped: bool = False) -> Iterator[Outcome]:
         known = self.memory.outcomes.get(run, {}).values()
-        outcomes = [outcome for _, outcome in known if not outcome.dropped and not (failed_only and outcome.ok)]
+        outcomes = [
+            outcome for _, outcome in known if bool(outcome.dropped) is dropped and not (failed_only and outcome.ok)
+        ]
         yield from sorted(outcomes, key=lambda outcome: (outcome.position, outcome.key))
 
     async def close(self) -> None:

@@ -110,6 +110,7 @@ class Pruning:
             for run in runs:
                 self._check_over(run)
                 connection.execute(tables.TAKE_OUT, (self._owner.id, run))
+                connection.execute(tables.FORGET_BUDGET, (run,))
             numbers = self._left()
             connection.executemany(tables.ADOPT, [(self._owner.id, number) for number in numbers])
         except BaseException:

@@ -121,6 +121,7 @@ NUMBER = "SELECT number, name, owner FROM runs WHERE id = ?"
 TAKE_OUT = f"""
 UPDATE runs SET id = 'pruned ' || number, name = '', source = '', spec = '{{}}', reason = '', figures = NULL,
     status = '{PRUNED}', owner = ? WHERE id = ?"""
+FORGET_BUDGET = "DELETE FROM budgets WHERE budget = 'run ' || ?"
 LEFT = f"SELECT number, owner FROM runs WHERE status = '{PRUNED}'"
 ADOPT = "UPDATE runs SET owner = ? WHERE number = ?"
 FORGET_RUN = f"DELETE FROM runs WHERE number = ? AND status = '{PRUNED}'"
@@ -160,11 +161,12 @@ def counts_of(row: Sequence[Any], items: int | None) -> Counts:
     )  # fmt: skip
 
 
-def scan(version: int, *, failed_only: bool) -> str:
+def scan(version: int, *, failed_only: bool, dropped: bool = False) -> str:
     """A page of a run's results in their order, as for `outcome_of`."""
     columns = _OUTCOME if version >= _DROPPED else f"{_FIRST_OUTCOME}, samples, agreement, NULL"
     columns = columns if version >= _THIRD_COLUMNS else f"{_FIRST_OUTCOME}, NULL, NULL, NULL"
-    kept = "AND dropped IS NULL" if version >= _DROPPED else ""
+    out = f"AND dropped IS {'NOT ' if dropped else ''}NULL"
+    kept = out if version >= _DROPPED else "AND NULL" if dropped else ""
     return f"""
 SELECT {columns} FROM outcomes WHERE run = (SELECT number FROM runs WHERE id = ?)
     AND position >= ? AND (position > ? OR key > ?) {kept} {"AND error IS NOT NULL" if failed_only else ""}

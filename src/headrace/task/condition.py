@@ -3,6 +3,7 @@ comparisons, `and`, `or`, `not`, nothing else. Enters text and rows, leaves yes 
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 _HINT = 'Write for example: score >= 0.5 and label in ["spam", "ham"]. Names are columns; there is no other code.'
+_LONGEST = 10_000
+"""Characters of a condition: what is longer is none that a person wrote."""
+_DEEPEST = 100
 _Read = Callable[[Mapping[str, Any]], Any]
 
 
@@ -25,9 +29,16 @@ class Condition:
     def __init__(self, text: str) -> None:
         self.text = text
         try:
-            tree = ast.parse(text.strip(), mode="eval").body
+            if len(text) > _LONGEST:
+                raise ValueError("too long")  # noqa: TRY301 - told as all others are
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about escapes in a text
+                tree = ast.parse(text.strip(), mode="eval").body
+            if _depth(tree) > _DEEPEST:
+                raise ValueError("too deep")  # noqa: TRY301 - as above
+            self._holds = self._made(tree)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise UsageError(f"The condition {text!r} cannot be read.", hint=_HINT) from None
+            raise UsageError(f"The condition {_said(text)} cannot be read.", hint=_HINT) from None
         self.fields: tuple[str, ...] = tuple(
             dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id not in _WORDS)
         )
@@ -35,8 +46,7 @@ class Condition:
         self.ordered: frozenset[str] = frozenset(_ordered(tree))
         """Those of them that are compared with a number by order."""
         if not self.fields:
-            raise UsageError(f"The condition {text!r} names no column.", hint=_HINT)
-        self._holds = self._made(tree)
+            raise UsageError(f"The condition {_said(text)} names no column.", hint=_HINT)
 
     def holds(self, row: Any) -> bool:
         """Raises ItemError where the row's values cannot be compared so."""
@@ -74,7 +84,7 @@ class Condition:
         if isinstance(node, ast.List | ast.Tuple):
             return [self._constant(each) for each in node.elts]
         raise UsageError(
-            f"The condition {self.text!r} holds {ast.unparse(node)!r}, which is no column, value or comparison.",
+            f"The condition {_said(self.text)} holds {_said(ast.unparse(node))}, which is no column, value or comparison.",
             hint=_HINT,
         )
 
@@ -124,7 +134,7 @@ class Condition:
 
     def _wrong(self, left: Any, right: Any) -> ItemError:
         return ItemError(
-            f"The condition {self.text!r} cannot compare {_said(left)} with {_said(right)}.",
+            f"The condition {_said(self.text)} cannot compare {_said(left)} with {_said(right)}.",
             hint="The item fails; the others go on.",
         )
 
@@ -143,7 +153,14 @@ def _equal(left: Any, right: Any) -> bool:
 
 def _said(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _depth(tree: ast.AST) -> int:
+    deepest, level = 0, [tree]
+    while level:
+        deepest, level = deepest + 1, [child for node in level for child in ast.iter_child_nodes(node)]
+    return deepest
 
 
 def _ordered(tree: ast.expr) -> list[str]:

@@ -2,7 +2,9 @@
 again; functions are written by the name they are imported by, never as code."""
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from importlib import import_module
+from itertools import count
 from typing import Any, Generic, TypeAlias, cast
 
 import msgspec
@@ -13,6 +15,8 @@ from headrace.core.model import Model
 from headrace.task.condition import Condition
 from headrace.task.extract import Extract
 from headrace.task.fetch import Fetch
+from headrace.task.fields import check_fields
+from headrace.task.mode import mode_of
 from headrace.task.stages import Expand, Filter, Reduce, Top
 from headrace.task.work import Ask, Map
 
@@ -22,6 +26,8 @@ KINDS: dict[str, type[msgspec.Struct]] = {
 }  # fmt: skip
 _KIND_OF = {made: kind for kind, made in KINDS.items()}
 CASCADE = "cascade"
+_LISTS = ("images", "allow", "keep")
+"""Fields that are tuples, and lists in a file."""
 
 
 class Cascade:
@@ -36,8 +42,21 @@ class Cascade:
     def __init__(self, *stages: "Ask[Any] | Map[Any]", unsure: str | Callable[[Any], Any], name: str = "") -> None:
         if len(stages) < 2:
             raise UsageError("A Cascade needs two stages or more.", hint="Give the cheap one first.")
+        for stage in stages:
+            given: object = stage
+            if not isinstance(given, Ask | Map):
+                raise UsageError(
+                    f"A Cascade cannot ask {type(given).__name__}.", hint="Give it Ask and Map: the cheap one first."
+                )
         if isinstance(unsure, str):
+            if not unsure:
+                raise UsageError("A Cascade must know when it is unsure.", hint='Give unsure="confidence < 0.7".')
             Condition(unsure)
+        elif not callable(unsure) or mode_of(unsure) == "async":
+            raise UsageError(
+                f"unsure is {unsure!r:.80}.",
+                hint="Give a condition over columns, or a plain quick function of the row.",
+            )
         self.stages, self.unsure, self.name = tuple(stages), unsure, name
 
     def __eq__(self, other: object) -> bool:
@@ -123,14 +142,21 @@ class Pipeline(Generic[T_co]):
 
 
 def named(stages: "tuple[Stage, ...]") -> "list[tuple[str, Stage]]":
-    """Each stage with its name: its own, else its kind, with a number from the second of one name on."""
-    seen: dict[str, int] = {}
+    """Each stage with its name: its own, else its kind, with a number from the second of one name on. No two have one
+    name."""
+    taken: set[str] = set()
     found = []
     for stage in stages:
-        name = stage.name or kind_of(stage)
-        seen[name] = seen.get(name, 0) + 1
-        found.append((name if seen[name] == 1 else f"{name} {seen[name]}", stage))
+        name = unused(stage.name or kind_of(stage), taken)
+        taken.add(name)
+        found.append((name, stage))
     return found
+
+
+def unused(name: str, taken: AbstractSet[str]) -> str:
+    """The name, with the first number from 2 up that is not taken where it is."""
+    numbered = (f"{name} {number}" for number in count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
 def kind_of(stage: "Stage") -> str:
@@ -183,29 +209,26 @@ def import_name(value: Any) -> str:
     return f"{module}:{name}"
 
 
-def _imported(name: str) -> Any:
-    module, _, path = name.partition(":")
+def _imported(name: object) -> Any:
     try:
+        module, _, path = str(name).partition(":")
         found: Any = import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - a module of somebody else's may raise anything
         raise UsageError(f"{name!r} cannot be imported: {error}.", hint="Write module:name.") from None
     return found
 
 
-def _read(data: Mapping[str, Any], where: str, model: str | Model | None = None) -> "Stage":
+def _read(data: Any, where: str, model: str | Model | None = None) -> "Stage":
+    if not isinstance(data, Mapping):
+        raise UsageError(f"{where} is {data!r:.80}.", hint="A stage is a table with its kind.")
     given = dict(data)
     kind = given.pop("kind", None)
     if kind == CASCADE:
-        stages = [
-            _read(each, f"{where}, part {number}", model) for number, each in enumerate(given.pop("stages", ()), 1)
-        ]
-        unsure, name = _value(given.pop("unsure", "")), given.pop("name", "")
-        _nothing_left(given, where, ("stages", "unsure", "name"))
-        return Cascade(*stages, unsure=unsure, name=name)  # type: ignore[arg-type]
-    if kind not in KINDS:
-        raise UsageError(f"{where} is of the kind {kind!r}.", hint=f"Choose from {', '.join([*KINDS, CASCADE])}.")
+        return _cascade(given, where, model)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UsageError(f"{where} is of the kind {kind!r:.80}.", hint=f"Choose from {', '.join([*KINDS, CASCADE])}.")
     fields = {field.name: field for field in msgspec.structs.fields(KINDS[kind])}
     values = {name: _value(given.pop(name)) for name in list(given) if name in fields}
     _nothing_left(given, where, tuple(fields))
@@ -214,11 +237,27 @@ def _read(data: Mapping[str, Any], where: str, model: str | Model | None = None)
     missing = [n for n, f in fields.items() if f.required and n not in values]
     if missing:
         raise UsageError(f"{where} ({kind}) lacks {missing[0]!r}.", hint="Give it.")
+    check_fields(KINDS[kind], values, f"{where} ({kind})")
+    values |= {name: tuple(value) for name, value in values.items() if name in _LISTS and isinstance(value, list)}
     try:
         made: Stage = KINDS[kind](**values)  # type: ignore[assignment]
-    except TypeError as error:
-        raise UsageError(f"{where} ({kind}) cannot be made: {error}.") from None
+    except UsageError as error:
+        raise UsageError(f"{where} ({kind}): {error.message}", hint=error.hint) from None
     return made
+
+
+def _cascade(given: dict[str, Any], where: str, model: str | Model | None) -> Cascade:
+    parts, unsure, name = given.pop("stages", ()), _value(given.pop("unsure", "")), given.pop("name", "")
+    _nothing_left(given, where, ("stages", "unsure", "name"))
+    if not isinstance(parts, list | tuple):
+        raise UsageError(
+            f"The stages of {where} are {parts!r:.80}.", hint="Give a list of tables, the cheap one first."
+        )
+    stages: list[Any] = [_read(each, f"{where}, part {number}", model) for number, each in enumerate(parts, 1)]
+    try:
+        return Cascade(*stages, unsure=unsure, name=name)
+    except UsageError as error:
+        raise UsageError(f"{where} ({CASCADE}): {error.message}", hint=error.hint) from None
 
 
 def _nothing_left(given: Mapping[str, Any], where: str, known: tuple[str, ...]) -> None:
@@ -227,16 +266,12 @@ def _nothing_left(given: Mapping[str, Any], where: str, known: tuple[str, ...]) 
 
 
 def _value(value: Any) -> Any:
+    """What a table stands for; one that is a schema or has parameters stands for itself, as lists do."""
     if isinstance(value, Mapping):
         if set(value) == {"import"}:
             return _imported(value["import"])
-        if "spec" in value and set(value) <= {"spec", "base_url"}:
+        if isinstance(value.get("spec"), str) and set(value) <= {"spec", "base_url"}:
             return Model(value["spec"], base_url=value.get("base_url"))
         if value.get("kind") == "map":
             return _read(value, "A function")
-        return {name: _value(each) for name, each in value.items()}
-    return (
-        tuple(_value(each) for each in value)
-        if isinstance(value, list) and all(isinstance(e, str) for e in value)
-        else value
-    )
+    return value

@@ -8,6 +8,8 @@ import msgspec
 from headrace.core.errors import UsageError
 from headrace.core.outline import outline
 from headrace.task.condition import Condition
+from headrace.task.fields import check_fields
+from headrace.task.mode import mode_of
 from headrace.task.work import Map
 
 Function = Callable[[Any], Any]
@@ -25,6 +27,7 @@ class Filter(msgspec.Struct, frozen=True):
     name: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(Filter, msgspec.structs.asdict(self), "a Filter")
         if isinstance(self.keep, str):
             Condition(self.keep)
 
@@ -43,6 +46,9 @@ class Expand(msgspec.Struct, frozen=True):
     into: str | Function | Map
     name: str = ""
 
+    def __post_init__(self) -> None:
+        check_fields(Expand, msgspec.structs.asdict(self), "an Expand")
+
     def __repr__(self) -> str:
         return outline(self, named=False)
 
@@ -52,7 +58,9 @@ class Top(msgspec.Struct, frozen=True):
 
     They are known when all items are there, or `within` so many seconds after the first: what comes later is not among them.
     With `so_far` an item goes on at once if it is among the best that came until then, so that more than `count` may go
-    on, and none waits.
+    on, and none waits. With `window` there is a best few of each so many seconds, for a source that does not end; a
+    window begins with the first item after the last one. Of items with the same value in the column `distinct` only the
+    first can be among them.
     """
 
     count: int
@@ -61,12 +69,19 @@ class Top(msgspec.Struct, frozen=True):
     within: float | None = None
     so_far: bool = False
     name: str = ""
+    window: float | None = None
+    distinct: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(Top, msgspec.structs.asdict(self), "a Top")
+        _check_plain(self.by, "by")
         if self.count < 1:
             raise UsageError(f"The best {self.count} items are none.", hint="Give a number from 1 up.")
-        if self.within is not None and not self.within > 0:
-            raise UsageError(f"Within {self.within} s nothing comes.", hint="Give a number of seconds above 0.")
+        for seconds in (self.within, self.window):
+            if seconds is not None and not seconds > 0:
+                raise UsageError(f"Within {seconds} s nothing comes.", hint="Give a number of seconds above 0.")
+        if (self.within is not None, self.window is not None, self.so_far).count(True) > 1:
+            raise UsageError("A Top is within a time, for each window, or so far.", hint="Give one of the three.")
 
     def __repr__(self) -> str:
         return outline(self, named=False)
@@ -90,6 +105,8 @@ class Reduce(msgspec.Struct, frozen=True):
     name: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(Reduce, msgspec.structs.asdict(self), "a Reduce")
+        _check_plain(self.fold, "fold")
         if (bool(self.by), self.every != 0, self.each).count(True) > 1:
             raise UsageError("A Reduce goes by a column, by a number or by each item.", hint="Give one of the three.")
         if self.every < 0:
@@ -97,3 +114,8 @@ class Reduce(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return outline(self, named=False)
+
+
+def _check_plain(function: object, name: str) -> None:
+    if callable(function) and mode_of(function) == "async":
+        raise UsageError(f"{name} is an async function.", hint="Give a plain quick one, or put a Map before.")

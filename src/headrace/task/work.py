@@ -1,7 +1,7 @@
 """What a person asks for: values that say what to do with every item, and nothing of how or where."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
 
 import msgspec
 
@@ -89,6 +89,13 @@ class Ask(msgspec.Struct, Generic[T_co], frozen=True):
         def __init__(self, *_given: Any, **_named: Any) -> None: ...
 
 
+class Runnable(Protocol[T_co]):
+    """A LangChain runnable, a LangGraph graph: anything with `invoke` and `ainvoke`."""
+
+    def invoke(self, given: Any, /) -> Any: ...
+    def ainvoke(self, given: Any, /) -> Awaitable[T_co]: ...
+
+
 class Map(msgspec.Struct, Generic[T_co], frozen=True):
     """Call a function with every item.
 
@@ -102,7 +109,7 @@ class Map(msgspec.Struct, Generic[T_co], frozen=True):
     on at once at most, whatever the run's limits are.
     """
 
-    function: Callable[[Any], Awaitable[T_co] | T_co]
+    function: Callable[[Any], Awaitable[T_co] | T_co] | Runnable[T_co]
     name: str = ""
     version: str = ""
     endpoint: str = ""
@@ -122,7 +129,7 @@ class Map(msgspec.Struct, Generic[T_co], frozen=True):
         @overload
         def __init__(
             self: "Map[T]",
-            function: Callable[[Any], Awaitable[T]],
+            function: Callable[[Any], Awaitable[T]] | Runnable[T],
             name: str = "",
             version: str = "",
             endpoint: str = "",

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import headrace as hr
 from headrace.apps.quality import rules_checks, rules_reach, rules_shape, rules_state, rules_world
-from headrace.apps.quality.doubts import GENERAL, PROMPT, QUESTIONS, SYSTEM, Verdict, doubts, shown
+from headrace.apps.quality.doubts import GENERAL, PROMPT, QUESTIONS, SYSTEM, VERDICT, doubts, shown
 from headrace.apps.quality.findings import STRATEGIES, Finding, QualityReport, Strategy, Unanswered, Uncertain, Unread
 from headrace.apps.quality.reading import Module, read
 from headrace.apps.quality.rule import RULES
@@ -89,7 +89,7 @@ async def aanalyse(
     ask = hr.Ask(
         PROMPT,
         system=SYSTEM,
-        returns=Verdict,
+        returns=VERDICT,
         model=model,
         params=params,
         temperature=temperature,
@@ -165,7 +165,7 @@ def _items(doubt: Uncertain, code: str) -> list[dict[str, str]]:
 
 
 async def _asked(
-    report: QualityReport, ask: hr.Ask[Verdict], items: Sequence[dict[str, str]], how: dict[str, Any]
+    report: QualityReport, ask: hr.Ask[dict[str, Any]], items: Sequence[dict[str, str]], how: dict[str, Any]
 ) -> QualityReport:
     """The report with what the model says, as far as it got."""
     name = f"quality-{uuid4().hex[:8]}"
@@ -190,14 +190,14 @@ async def _asked(
     )  # fmt: skip
 
 
-def _finding(item: Mapping[str, str], verdict: Verdict) -> list[Finding]:
-    if not verdict.problem:
+def _finding(item: Mapping[str, str], verdict: Mapping[str, Any]) -> list[Finding]:
+    if not verdict["problem"]:
         return []
     question = QUESTIONS[item["rule"]]
     return [
         Finding(
-            question.id, question.name, verdict.severity, item["path"], int(item["line"]), item["test"],
-            verdict.reason.strip() or question.title, verdict.advice.strip(), "model",
+            question.id, question.name, verdict["severity"], item["path"], int(item["line"]), item["test"],
+            verdict["reason"].strip() or question.title, verdict["advice"].strip(), "model",
         )
     ]  # fmt: skip
 

@@ -4,9 +4,9 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from headrace.apps.quality.checking import asserted, checking_functions, checks, is_checked, last, mocks, root
+from headrace.apps.quality.findings import SEVERITIES
 from headrace.apps.quality.reading import Function
 
 SYSTEM = (
@@ -28,14 +28,18 @@ _NAMELESS = re.compile(
 _ON_MOCKS = re.compile(r"assert_(called|awaited|not_called|not_awaited|any_call|any_await|has_calls|has_awaits)")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A model's answer to one question."""
-
-    problem: bool
-    severity: Literal["low", "medium", "high"]
-    reason: str
-    advice: str
+VERDICT = {
+    "type": "object",
+    "properties": {
+        "problem": {"type": "boolean"},
+        "severity": {"type": "string", "enum": list(SEVERITIES)},
+        "reason": {"type": "string", "maxLength": 240},
+        "advice": {"type": "string", "maxLength": 240},
+    },
+    "required": ["problem", "severity", "reason", "advice"],
+    "additionalProperties": False,
+}
+"""The type of an answer to one question. A small model that does not find an end is held to a length."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from headrace.apps.quality.reading import Function
 from headrace.apps.quality.rule import Spot, rule
 
 _ABOUT_EQUALITY = re.compile(
-    r"eq|same|hash|identi|reflexiv|nan|compar|cmp|order|symmetr|interned|singleton|cache|idempot"
+    r"eq|same|hash|identi|reflexiv|nan|compar|cmp|order|symmetr|interned|singleton|cach|idempot"
 )
 _MISSPELT = re.compile(
     r"(assert_?)?(called|awaited|not_called|not_awaited|any_call|has_calls?|called_once|called_with)(_\w+)?$"

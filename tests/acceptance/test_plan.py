@@ -1,0 +1,155 @@
+"""`headrace plan` as a user meets it: the real command, a real simulated provider over HTTP."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acceptance.cli import Cli
+from simulator import Simulator, simulator
+
+WORDS = ("--ask", "Say {text}", "--model")
+PRICES = '["openai:m"]\ninput = 1.0\noutput = 4.0\n'
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Simulator]:
+    with simulator("--latency", "0.05", "--limit", "concurrency=10") as made:
+        yield made
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    made = Cli(tmp_path, COLUMNS="80")
+    made.table("a.csv", [f"text number {place}" for place in range(120)])
+    return made
+
+
+def planned(cli: Cli, *words: str) -> dict[str, Any]:
+    ended = cli.run("plan", "a.csv", *WORDS, *words, "--json")
+    assert ended.status == 0, ended.err
+    found: dict[str, Any] = json.loads(ended.out)
+    return found
+
+
+def test_a_plan_spends_nothing_and_says_what_it_assumes(cli: Cli, provider: Simulator) -> None:
+    """Before a first run nothing is known: the plan says so, calls nobody, and prints a picture without colour."""
+    before = provider.ledger()["requests"]
+    ended = cli.run("plan", "a.csv", *WORDS, "openai:m", "--base-url", provider.url)
+    assert ended.status == 0, ended.err
+    assert provider.ledger()["requests"] == before
+    assert ended.out.startswith("120 items. Nothing was spent on this forecast.\n")
+    assert "Nothing is known of this endpoint's limits" in " ".join(ended.out.split())
+    assert re.search(r"^cost +unknown$", ended.out, re.MULTILINE)
+    assert re.search(r"^ 100% \S+$", ended.out, re.MULTILINE)
+    assert "\x1b" not in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_a_narrow_terminal_gets_no_picture(cli: Cli) -> None:
+    """On 40 columns every line fits, and the bars are left out."""
+    narrow = Cli(cli.folder, COLUMNS="40", LC_ALL="C")
+    ended = narrow.run("plan", "a.csv", *WORDS, "sim:")
+    assert ended.status == 0, ended.err
+    assert ended.out.isascii()
+    assert max(map(len, ended.out.splitlines())) <= 50
+    assert "100%" not in ended.out
+
+
+def test_a_pilot_is_paid_for_once_and_teaches(cli: Cli, provider: Simulator) -> None:
+    """The pilot's answers are kept, its calls are not planned again, and its latencies are what is planned with; the
+    run then asks only the rest."""
+    provider.reset()
+    plan = planned(cli, "openai:m", "--base-url", provider.url, "--pilot", "40")
+    assert provider.ledger()["paid"] == 40
+    assert (plan["items"], plan["stored"], plan["pilot"]) == (120, 40, 40)
+    assert 80 <= plan["calls"]["p50"] <= 90
+    origins = {each["what"]: each["origin"] for each in plan["assumed"]}
+    assert origins["seconds of a call"] == origins["tokens in"] == "learnt"
+    assert plan["seconds"]["p10"] <= plan["seconds"]["p50"] <= plan["seconds"]["p90"] < 20
+    ended = cli.run("run", "a.csv", *WORDS, "openai:m", "--base-url", provider.url, "--quiet", "-o", "out.csv")
+    assert ended.status == 0, ended.err
+    assert provider.ledger()["paid"] == 120
+
+
+def test_what_is_in_the_store_costs_nothing(cli: Cli, provider: Simulator) -> None:
+    """After the run there is nothing left to plan, in time or in money."""
+    words = ("openai:m", "--base-url", provider.url)
+    assert cli.run("run", "a.csv", *WORDS, *words, "--quiet", "-o", "out.csv").status == 0
+    plan = planned(cli, *words)
+    assert (plan["stored"], plan["calls"]["p90"], plan["seconds"]["p90"]) == (120, 0.0, 0.0)
+    fresh = planned(cli, *words, "--fresh")
+    assert fresh["stored"] == 0
+    assert fresh["calls"]["p50"] >= 120
+
+
+def test_prices_make_dollars(cli: Cli, provider: Simulator) -> None:
+    """With a price there is a cost, and it is that of the tokens."""
+    (cli.folder / "prices.toml").write_text(PRICES)
+    plan = planned(cli, "openai:m", "--base-url", provider.url, "--prices", "prices.toml")
+    usd = (plan["input_tokens"]["p50"] + 4 * plan["output_tokens"]["p50"]) / 1e6
+    assert plan["usd"]["p50"] == pytest.approx(usd, rel=0.1)
+
+
+def test_a_budget_and_a_deadline_are_looked_at(cli: Cli, provider: Simulator) -> None:
+    """A budget that is too small binds, and is said to reach so far; one that is large enough is enough."""
+    (cli.folder / "prices.toml").write_text(PRICES)
+    words = ("openai:m", "--base-url", provider.url, "--prices", "prices.toml")
+    plan = planned(cli, *words, "--budget", "0.01", "--deadline", "1")
+    assert plan["binding"] == "budget"
+    assert 0 < plan["budget_calls"] < plan["calls"]["p50"]
+    assert plan["in_time"] == 0.0
+    ended = cli.run("plan", "a.csv", *WORDS, *words, "--budget", "100", "--deadline", "5000")
+    assert "are enough." in ended.out
+    assert "100 of 100 times" in ended.out
+
+
+def test_the_report_puts_the_forecast_beside_what_happened(cli: Cli, provider: Simulator) -> None:
+    """The page of a run that was planned has both; of one that was not, nothing."""
+    words = ("openai:m", "--base-url", provider.url)
+    planned(cli, *words)
+    ended = cli.run("run", "a.csv", *WORDS, *words, "--quiet", "-o", "out.csv", "--report", "r.html")
+    assert ended.status == 0, ended.err
+    page = (cli.folder / "r.html").read_text()
+    assert "What was forecast" in page
+    other = cli.run(
+        "run", "a.csv", "--ask", "Other {text}", "--model", "sim:", "--quiet", "-o", "o.csv", "--report", "o.html"
+    )
+    assert other.status == 0, other.err
+    assert "What was forecast" not in (cli.folder / "o.html").read_text()
+
+
+@pytest.mark.parametrize("pilot", ["0", "-3", "many"])
+def test_a_pilot_that_cannot_be_is_refused(cli: Cli, pilot: str) -> None:
+    """As bad usage, before anything is read."""
+    ended = cli.run("plan", "a.csv", *WORDS, "sim:", "--pilot", pilot)
+    assert ended.status == 2
+    assert "pilot" in ended.error
+
+
+def test_a_plan_needs_what_a_run_needs(cli: Cli) -> None:
+    """Without a question there is nothing to plan, and a missing column is told as the run would tell it."""
+    assert cli.run("plan", "a.csv", "--model", "sim:").kind == "usage"
+    ended = cli.run("plan", "a.csv", "--ask", "{nothing}", "--model", "sim:")
+    assert ended.status == 2
+    assert "nothing" in ended.error
+
+
+def test_a_plan_inside_a_running_event_loop(cli: Cli) -> None:
+    """As a notebook has one: it is made beside it."""
+    import asyncio
+    import os
+
+    from headrace.settings import Settings
+    from headrace.sim.plan import plan
+    from headrace.task.work import Ask
+
+    async def main() -> Any:
+        return plan(Ask("Say {item}", model="sim:"), ["a", "b", "b"], Settings(store=cli.folder / "s.db"), os.environ)
+
+    made = asyncio.run(main())
+    assert made.items == 3
+    assert made.calls.p50 == 2  # equal items share a call
