@@ -1,5 +1,6 @@
 """Writes docs/reference/quality-rules.md from the rules themselves: `python docs/make_quality_rules.py`."""
 
+import re
 from pathlib import Path
 
 from headrace.apps.quality import QUESTIONS, RULES
@@ -36,7 +37,8 @@ def page() -> str:
 
 
 def _short(code: str) -> str:
-    lines = code.rstrip().splitlines()
+    spaced = re.sub(r"\n\n(?=def |async def |class |@)", "\n\n\n", code)  # as the formatter has it
+    lines = spaced.rstrip().splitlines()
     return "\n".join(lines if len(lines) <= 16 else [*lines[:4], "    ..."])
 
 

@@ -51,19 +51,19 @@ class HeadraceWarning(UserWarning):
     not hold."""
 
 
-class _Frame(Protocol):
+class DataFrame(Protocol):
     """A data frame that gives its columns as Arrow: polars, pandas, pyarrow, DuckDB, Ibis."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
-class _Lazy(Protocol):
+class LazyFrame(Protocol):
     """A data frame that is still to be computed: polars, narwhals."""
 
     def collect_schema(self) -> Any: ...
 
 
-Items = str | os.PathLike[str] | Table | Iterable[Any] | AsyncIterable[Any] | _Frame | _Lazy
+Items = str | os.PathLike[str] | Table | Iterable[Any] | AsyncIterable[Any] | DataFrame | LazyFrame
 """A path, a Table, a list or any other iterable, an async iterable, or a data frame."""
 Work = (
     Ask[T] | Map[T] | Pipeline[T] | Cascade | Filter | Expand | Top | Reduce | Fetch | Extract

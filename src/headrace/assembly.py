@@ -26,13 +26,13 @@ from headrace.staging import Staged, asked, model_of, staged
 from headrace.store.sqlite import SqliteStore
 from headrace.task.ask import AskTask
 from headrace.task.pipeline import Pipeline, Stage
-from headrace.task.work import Ask
+from headrace.task.work import Ask, Runnable
 
 _UNJOINED = (
     "No prompts are kept and this input cannot be read again, so results that are written at the end have the key and "
     "the answer of each item, but none of its columns."
 )
-Work = Stage | Pipeline[Any] | Callable[[Any], Any]
+Work = Stage | Pipeline[Any] | Callable[[Any], Any] | Runnable[Any]
 
 
 class Assembled(msgspec.Struct, frozen=True):
@@ -103,6 +103,7 @@ def assemble(
             ),
             deadline_s=settings.deadline_s, max_failure_rate=settings.max_failure_rate, ordered=settings.ordered,
             fresh=settings.fresh, retry_failed=settings.retry_failed, keyed=settings.key is not None,
+            in_flight=pipeline.in_flight,
         ),
         emit=emit,
     )  # fmt: skip

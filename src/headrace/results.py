@@ -64,7 +64,7 @@ class Run(Generic[T_co]):
         """The outcomes of items that failed: `.error` says why. Read from the store as you go."""
         return self._history.scan(self.id, failed_only=True)
 
-    def dropped(self) -> Iterator[Outcome[T_co]]:
+    def drops(self) -> Iterator[Outcome[T_co]]:
         """Those that a stage of a pipeline took out though nothing failed: `.dropped` says why, `.item` is the row with
         what the stages before had added. They are no part of the results. Read from the store as you go."""
         return self._history.scan(self.id, dropped=True)

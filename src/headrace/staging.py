@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -161,6 +161,15 @@ class _Maker:
         """Those that stages have: no two may have one."""
 
     def made(self, name: str, stage: Stage) -> list[Made]:
+        """With what the stage itself says of which items it is for, and of those that fail at it."""
+        if isinstance(stage, Filter | Expand | Top | Reduce | Cascade):
+            return self._made(name, stage)
+        holds = self._condition(name, stage.when) if stage.when else None
+        made = self._made(name, stage)
+        self._columns.add([stage.failure] if stage.failure else [])
+        return [_aside(each, stage, holds) for each in made]
+
+    def _made(self, name: str, stage: Stage) -> list[Made]:
         match stage:
             case Ask():
                 return [self._ask(name, stage)]
@@ -305,6 +314,10 @@ class _Maker:
         found: list[Made] = []
         when: Callable[[Item], bool] | None = None
         for number, stage in enumerate(work.stages, 1):
+            if stage.when or stage.failure:
+                raise UsageError(
+                    f"A stage of {name} says when or failure by itself.", hint="A Cascade says when: unsure=..."
+                )
             called = unused(stage.name or f"{name} {number}", self.names)
             self.names.add(called)
             if isinstance(stage, Ask):
@@ -365,6 +378,17 @@ class _Maker:
         if own is not None:
             found[Unit.CONCURRENCY] = min(own, found.get(Unit.CONCURRENCY, own))
         return found
+
+
+def _aside(made: Made, stage: Ask[Any] | Map[Any] | Fetch | Extract, holds: Callable[[Item], bool] | None) -> Made:
+    if holds is None and not stage.failure:
+        return made
+    when = stage.when if isinstance(stage.when, str) else _label(stage.when)
+    calling = msgspec.structs.replace(cast("Calling", made.stage), when=holds, failure=stage.failure)
+    told = {name: word for name, word in (("when", when), ("failure", stage.failure)) if word}
+    return msgspec.structs.replace(
+        made, stage=calling, identity=[made.identity, told], spec={**made.spec, **told}
+    )  # fmt: skip
 
 
 def _end(name: str, roll: Roll, onward: Next | None) -> Next:

@@ -157,6 +157,36 @@ def test_the_best_within_a_time_go_on_while_the_source_goes_on() -> None:
     assert kinds(list(ends(memory).values())) == {"ok": 2, "dropped": 38}
 
 
+def test_there_is_a_best_of_each_window() -> None:
+    """With `window` a source that does not end gives its best again and again, and none waits longer than that."""
+
+    async def score(row: Any) -> dict[str, int]:
+        return {"score": int(row["text"][1:])}
+
+    after = Work(0.1)
+    rows = Rows(texts(40), batch=1, gap_s=1.0)
+    memory = Memory()
+    found, _ = went(Pipeline(score, Top(2, "score", window=9.5), after), rows, memory)
+    assert sorted(outcome.item["text"] for outcome in found) == [
+        "t008", "t009", "t018", "t019", "t028", "t029", "t038", "t039"
+    ]  # fmt: skip
+    assert after.first_s < 12
+    assert kinds(list(ends(memory).values())) == {"ok": 8, "dropped": 32}
+
+
+def test_the_best_are_distinct_whatever_comes_first() -> None:
+    """Of items with the same value in `distinct` the earliest alone is among the best; all others end as dropped."""
+
+    async def score(row: Any) -> dict[str, int]:
+        await asyncio.sleep(int(row["text"][1:]) % 3)
+        return {"score": int(row["text"][1:]) // 4, "who": int(row["text"][1:]) // 4}
+
+    memory = Memory()
+    found, _ = went(Pipeline(score, Top(3, "score", distinct="who"), Work(0.1)), Rows(texts(40)), memory)
+    assert sorted(outcome.item["text"] for outcome in found) == ["t028", "t032", "t036"]
+    assert kinds(list(ends(memory).values())) == {"ok": 3, "dropped": 37}
+
+
 def test_many_become_one_by_group_and_by_number() -> None:
     """A Reduce gathers by a column, by so many, or all; with a fold it keeps no rows."""
 

@@ -25,7 +25,8 @@ from headrace.data.columns import columns_of
 from headrace.data.sink import jsonl_line
 from headrace.data.table import Table
 from headrace.engine.snapshot import Snapshot
-from headrace.results import write_result
+from headrace.report.trace import traced
+from headrace.results import Run, write_result
 from headrace.settings import DEFAULT_STORE, Settings
 from headrace.store.history import SqliteHistory
 from headrace.task.pipeline import Pipeline
@@ -44,6 +45,8 @@ class Wishes(msgspec.Struct, frozen=True):
     """Progress for a program, in place of the display."""
     said: str = ""
     """Which settings were not said on the command line."""
+    ending: Callable[[Run[Any]], tuple[bool, list[str]]] | None = None
+    """An application's own: it writes the report in its way, tells whether it has all, and what is to be said."""
 
 
 class _Run:
@@ -55,6 +58,9 @@ class _Run:
         """Whether a person sits before standard output: then there are the first answers as a table."""
         self.rows: int | None = None
         """How many are in the output, once it is written."""
+        self.is_whole = True
+        """Whether an application's ending had all that it wanted."""
+        self.told: list[str] = []
         to_file = wishes.output or self.is_shown
         self.pipe = None if to_file else Pipe(columns_of(made.source.fields, made.schema))
 
@@ -121,7 +127,7 @@ async def _execute(run: _Run) -> int:
     if not is_wanted:
         return 130
     _tell(run, snapshot)
-    return 0 if info.status == "finished" and not snapshot.failed else 1
+    return 0 if info.status == "finished" and not snapshot.failed and run.is_whole else 1
 
 
 def _interrupt(run: _Run) -> None:

@@ -23,6 +23,7 @@ from headrace.report.text import one_line
 if TYPE_CHECKING:
     from headrace.cli.events import Events
 
+_ATTENDED = (["run"], ["tweets"], ["calls"])
 _GONE = (errno.EPIPE, errno.EIO, errno.ENXIO)
 """A reader that left, a terminal that is closed."""
 
@@ -89,7 +90,7 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
 def _are_wanted(argv: Sequence[str]) -> bool:
     """Whether a program reads along: it is to be told also that its words are wrong."""
-    return "--json" in argv and (argv[:1] == ["run"] or argv[:2] == ["runs", "resume"])
+    return "--json" in argv and (argv[:1] in _ATTENDED or argv[:2] == ["runs", "resume"])
 
 
 def _events() -> "Events":
@@ -143,6 +144,8 @@ def _parser(word: str | None = None) -> argparse.ArgumentParser:
         ("run", "ask a model about every row of a table", _add_run),
         ("plan", "forecast what a run would take, before anything is spent", _add_plan),
         ("runs", "list, show, export and resume runs", _add_runs),
+        ("tweets", "find the tweets of a feed that are worth a closer look, and take it", _add_tweets),
+        ("calls", "an insight for each phone call of a table, and a report on all of them", _add_calls),
         ("quality", "find what is wrong with a folder of tests", _add_quality),
         ("config", "show which settings hold, and where each was said", _add_config),
         ("local", "the small model that runs on this machine", _add_local),
@@ -171,6 +174,18 @@ def _add_runs(words: argparse.ArgumentParser) -> None:
     from headrace.cli import runs  # noqa: PLC0415 - see above
 
     runs.add_arguments(words)
+
+
+def _add_tweets(words: argparse.ArgumentParser) -> None:
+    from headrace.cli import tweets  # noqa: PLC0415 - see above
+
+    tweets.add_arguments(words)
+
+
+def _add_calls(words: argparse.ArgumentParser) -> None:
+    from headrace.cli import calls  # noqa: PLC0415 - see above
+
+    calls.add_arguments(words)
 
 
 def _add_quality(words: argparse.ArgumentParser) -> None:

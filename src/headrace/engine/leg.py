@@ -62,6 +62,8 @@ class Calling(msgspec.Struct, frozen=True, kw_only=True):
     after: After = After.EXTEND
     when: Callable[[Item], bool] | None = None
     """Items for which it is not so pass by."""
+    failure: str = ""
+    """The column for why an item failed here; with one it goes on, without one it ends."""
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +168,7 @@ class Leg:
         return Stage(
             calling.task, cached.cache(call) if cached else call, roll=roll, onward=onward,
             places=lambda: self.places, fatal=self._fatal, cached=cached, name=self.name, after=calling.after,
-            when=calling.when, batch=calling.batch,
+            when=calling.when, failure=calling.failure, batch=calling.batch,
         )  # fmt: skip
 
     async def _share(self, governor: Governor) -> None:

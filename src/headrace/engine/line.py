@@ -124,11 +124,8 @@ class Line:
             while not self._stopping:
                 self._reading = asyncio.ensure_future(anext(batches))
                 items = await self._reading
-                await self._roll.room_for(items[0].position)
-                passages, outcomes = await self._roll.take(items)
-                if outcomes:
-                    await self._roll.end(outcomes)
-                await self._take(first, passages)
+                for some in [[item] for item in items] if self._roll.one_by_one else [items]:
+                    await self._enter(first, some)
         except StopAsyncIteration:
             self._roll.read_to_the_end()
         except asyncio.CancelledError:
@@ -139,6 +136,13 @@ class Line:
         self._reading = None
         await _close(batches)
         await self._finish(0)
+
+    async def _enter(self, first: Step, items: list[Item]) -> None:
+        await self._roll.room_for(items[0].position)
+        passages, outcomes = await self._roll.take(items)
+        if outcomes:
+            await self._roll.end(outcomes)
+        await self._take(first, passages)
 
     async def _pump(self, number: int) -> None:
         """What one stage handed on to the next."""

@@ -56,6 +56,14 @@ def took_of(reply: Reply) -> Took:
     )  # fmt: skip
 
 
+def took_of_failure(error: HeadraceError) -> Took:
+    paid = error.reply
+    return Took(
+        error.attempts, paid.seconds if paid else 0.0, paid.input_tokens if paid else None,
+        paid.output_tokens if paid else None, paid.usd if paid else None, cached=False,
+    )  # fmt: skip
+
+
 def finished(passage: Passage, stage: str) -> Outcome:
     """The outcome of what has passed the last stage."""
     took, item = passage.took or NOTHING, passage.before or passage.item
@@ -68,11 +76,7 @@ def finished(passage: Passage, stage: str) -> Outcome:
 
 def failed(passage: Passage, error: HeadraceError, stage: str) -> Outcome:
     """The outcome of what failed at a stage; what the earlier ones took is part of it."""
-    paid = error.reply
-    took = Took(
-        error.attempts, paid.seconds if paid else 0.0, paid.input_tokens if paid else None,
-        paid.output_tokens if paid else None, paid.usd if paid else None, cached=False,
-    )  # fmt: skip
+    took = took_of_failure(error)
     took = took if passage.took is None else passage.took.and_then(took)
     item = passage.item
     return Outcome(

@@ -36,15 +36,18 @@ class Roll:
         keep_failures: bool = False,
         ordered: bool = False,
         by_source: bool = False,
+        in_flight: int | None = None,
     ) -> None:
         """`keyed`: keys come from a column, so that they may repeat. `keep_failures`: what failed in an earlier session
         stays so. `ordered` gives outcomes in the order of the source, reading no further once that is a few times
-        `places` past the first unfinished item. `by_source`: it is asked how many are open of each source item."""
+        `places` past the first unfinished item. `by_source`: it is asked how many are open of each source item.
+        `in_flight`: so many items of the source are worked on at most."""
         self._store, self._run, self._session, self._emit = store, run, session, emit
         self._keyed, self._keep_failures = keyed, keep_failures
         self._out: asyncio.Queue[list[Outcome] | Exception | None] = asyncio.Queue(maxsize=64)
         self._open_keys: set[str] = set()
-        self._open: Counter[int] | None = Counter() if by_source else None
+        self._open: Counter[int] | None = Counter() if by_source or in_flight else None
+        self._most, self._fewer = in_flight, asyncio.Event()
         self._order = _Order(places) if ordered else None
         self._watchers: list[Callable[[int], None]] = []
         self.read = self.made = self.settled = 0
@@ -62,7 +65,15 @@ class Roll:
         """`ended` is told of each position at which an item ended."""
         self._watchers.append(ended)
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether each item of the source waits for room by itself."""
+        return self._most is not None
+
     async def room_for(self, position: int) -> None:
+        while self._most is not None and self._open is not None and len(self._open) >= self._most:
+            self._fewer.clear()
+            await self._fewer.wait()
         if self._order is not None:
             await self._order.room_for(position)
 
@@ -140,6 +151,7 @@ class Roll:
             self._open_keys.difference_update([outcome.key for outcome in outcomes])
         if self._open is not None:
             _subtract(self._open, outcomes)
+            self._fewer.set()
         self._emit(Settled(_now(), tuple(outcomes)))
         return list(outcomes)
 
@@ -151,7 +163,9 @@ class Roll:
         await self._out.put(error or _END)
 
     def stop(self) -> None:
-        """Items that stay pending will never move the order on."""
+        """Items that stay pending will never move the order on, nor make room."""
+        self._most = None
+        self._fewer.set()
         if self._order is not None:
             self._order.open()
 

@@ -52,6 +52,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry_failed: bool = True
     keyed: bool = False
     """Whether keys come from a column, so that they may repeat."""
+    in_flight: int | None = None
+    """So many items of the source are worked on at once, at most."""
 
 
 class Runner:
@@ -133,6 +135,7 @@ class Runner:
             self._store, self.info.id, self.info.session, emit=self._emit, places=self._places,
             keyed=settings.keyed, keep_failures=not settings.retry_failed, ordered=settings.ordered,
             by_source=any(isinstance(stage, Local) and stage.by_source for stage in self._stages),
+            in_flight=settings.in_flight,
         )  # fmt: skip
         if len(self._stages) > 1:
             at_once = {stage.info.name: self._at_once(stage.info.name) for stage in self._stages}

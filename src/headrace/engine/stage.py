@@ -15,10 +15,10 @@ import msgspec
 from headrace.core.call import Call, Reply, Request
 from headrace.core.digest import Digest
 from headrace.core.errors import AnswerError, HeadraceError, OutputError, StoreError, Verdict
-from headrace.core.item import Item, Outcome
+from headrace.core.item import Item, Outcome, extended
 from headrace.core.ports import Task
 from headrace.engine.cached import Cached, valued
-from headrace.engine.passage import NOTHING, Passage, Took, dropped, failed, finished, took_of
+from headrace.engine.passage import NOTHING, Passage, Took, dropped, failed, finished, took_of, took_of_failure
 from headrace.engine.roll import Roll
 
 _BATCHES = 4
@@ -77,15 +77,16 @@ class Stage:
         name: str = "",
         after: After = After.EXTEND,
         when: Callable[[Item], bool] | None = None,
+        failure: str = "",
         batch: int = 256,
     ) -> None:
         """`onward` is None for the last stage. `cached` is None for a task whose answers are not reusable. `places` says
         how many passages may hold a place at this moment. `fatal` is told of errors that end the run. Items for which
-        `when` is not so pass by as they are. `batch` of them are looked up in the store together."""
+        `when` is not so pass by as they are; those that fail go on with why in the column `failure`, where there is one. `batch` of them are looked up in the store together."""
         self.name = name
         self._task, self._call, self._cached = task, call, cached
         self._roll, self._onward, self._fatal = roll, onward, fatal
-        self._after, self._when, self._batch = after, when, batch
+        self._after, self._when, self._failure, self._batch = after, when, failure, batch
         self._places = _Places(places)
         self._batches = asyncio.Semaphore(_BATCHES)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,7 +144,7 @@ class Stage:
             except HeadraceError as error:
                 if error.verdict is Verdict.STOP_RUN:
                     raise
-                outcomes.append(failed(passage, error, self.name))
+                self._fell(passage, error, by, outcomes)
         return asked, by, outcomes
 
     async def _asked(self, passage: Passage, samples: list[Request], known: Mapping[Digest, Reply]) -> bool:
@@ -205,7 +206,7 @@ class Stage:
         if replies:
             await self._through(passage, replies)
         else:
-            await self._roll.end([failed(passage, errors[0], self.name)])
+            await self._fail(passage, errors[0])
 
     async def _reply(self, request: Request, known: Mapping[Digest, Reply]) -> Reply | HeadraceError:
         try:
@@ -219,7 +220,7 @@ class Stage:
         error = self._task.failed(replies[0].value)
         if error is not None:
             error.attempts, error.reply = replies[0].attempts, replies[0]
-            await self._roll.end([failed(passage, error, self.name)])
+            await self._fail(passage, error)
             return
         if self._after is After.EXTEND:
             await self._hand_on([self._extended(passage, replies)], [])
@@ -233,6 +234,20 @@ class Stage:
             await self._hand_on([taken], [])
         else:
             await self._roll.end([dropped(taken, f"filtered by {self.name}", self.name)])
+
+    async def _fail(self, passage: Passage, error: HeadraceError) -> None:
+        onward: list[Passage] = []
+        outcomes: list[Outcome] = []
+        self._fell(passage, error, onward, outcomes)
+        await self._hand_on(onward, outcomes)
+
+    def _fell(self, passage: Passage, error: HeadraceError, onward: list[Passage], outcomes: list[Outcome]) -> None:
+        """It ends here, or goes on with why."""
+        if not self._failure:
+            outcomes.append(failed(passage, error, self.name))
+            return
+        item, took = extended(passage.item, {self._failure: error.message}, self._failure), took_of_failure(error)
+        onward.append(passage._replace(item=item, took=took if passage.took is None else passage.took.and_then(took)))
 
     def _extended(self, passage: Passage, replies: Sequence[Reply]) -> Passage:
         item, reply = passage.item, replies[0]

@@ -14,12 +14,12 @@ _CLOSE = 0.005
 
 @runtime_checkable
 class _Remembers(Protocol):
-    def remembered(self, name: str) -> bytes | None: ...
+    def memory_of(self, name: str) -> bytes | None: ...
 
 
 def kept_plan(history: History, run: str) -> Plan | None:
     """The forecast that was made of this run, where one was."""
-    return plan_of(history.remembered(forecast_name(run))) if isinstance(history, _Remembers) else None
+    return plan_of(history.memory_of(forecast_name(run))) if isinstance(history, _Remembers) else None
 
 
 def forecast(plan: Plan | None, info: RunInfo, counts: Counts, snapshot: Snapshot | None) -> str:

@@ -11,7 +11,7 @@ from headrace.report.text import shown
 _CELL_MAX = 4_000
 _ROWS_MAX = 1_000
 _COLOURS = ("f-bar", "w-requests", "w-tokens", "w-backoff", "w-input", "w-retries", "w-output", "w-other")
-_EMPTY = "–"
+_EMPTY = "\N{EN DASH}"
 
 
 class Section:
@@ -30,6 +30,11 @@ class Section:
     def text(self, text: str) -> "Section":
         """A paragraph."""
         return self._with(element("p", esc(text)))
+
+    def quote(self, text: str, source: str = "") -> "Section":
+        """Words of somebody, and whose they are."""
+        about = element("p", esc(source), "soft small")
+        return self._with(f'<blockquote dir="auto"><p>{esc(text)}</p>{about}</blockquote>')
 
     def figures(self, values: Mapping[str, object]) -> "Section":
         """Large figures in a row, each with its name."""

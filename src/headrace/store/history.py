@@ -60,7 +60,7 @@ class SqliteHistory:
                 return
             key, position = rows[-1][0], rows[-1][1]
 
-    def remembered(self, name: str) -> bytes | None:
+    def memory_of(self, name: str) -> bytes | None:
         """What was last remembered under this name."""
         with self._reading() as connection:
             row = connection.execute(tables.REMEMBERED, (name, 0.0)).fetchone()

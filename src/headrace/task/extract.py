@@ -12,6 +12,7 @@ from headrace.core.errors import AnswerError, ItemError, UsageError
 from headrace.core.item import Item, extended
 from headrace.core.outline import outline
 from headrace.core.page import Page
+from headrace.task.work import check_when
 
 COLUMNS = ("title", "text", "headings", "links", "language", "pages", "unread")
 """What can be known of a document."""
@@ -29,7 +30,7 @@ class Extract(msgspec.Struct, frozen=True):
     (what of it was not read, in words). The text has at most `max_chars` characters, 0 for all: the title, the lead,
     the headings, how each section begins and the conclusions first, in the document's order, with `[...]` where
     something is left out. Of a PDF the first `max_pages` are read. Of HTML and text the first `max_bytes` are; a
-    larger PDF or DOCX is an error. `concurrency` is how many processes read, one on each core where it is not said.
+    larger PDF or DOCX is an error. `concurrency` is how many processes read, one on each core where it is not said. `when` and `failure` are as an Ask's.
     """
 
     source: str = ""
@@ -39,8 +40,11 @@ class Extract(msgspec.Struct, frozen=True):
     max_bytes: int = 100_000_000
     concurrency: int | None = None
     name: str = ""
+    when: str | Callable[[Any], Any] = ""
+    failure: str = ""
 
     def __post_init__(self) -> None:
+        check_when(self.when)
         given: object = self.keep  # a Struct does not look at what it is given
         if not isinstance(given, tuple | list) or not given or not set(map(str, given)) <= set(COLUMNS):
             raise UsageError(f"A document has no columns {given!r}.", hint=f"Choose from: {', '.join(COLUMNS)}.")

@@ -6,7 +6,7 @@ What is remembered is judged here, by the moment that a run began: pages and fai
 import ipaddress
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +19,7 @@ from headrace.core.outline import outline
 from headrace.core.page import Page
 from headrace.core.url import front_page, normalised
 from headrace.task.prompt import WHOLE, Template, columns_of
+from headrace.task.work import check_when
 
 REQUEST_FORM = 1
 """Version of what a digest is taken over; a change makes every remembered page a stranger."""
@@ -42,7 +43,8 @@ class Fetch(msgspec.Struct, frozen=True):
     after it is unpacked, `per_host` the attempts at one host at the same time, `concurrency` those at all hosts,
     `attempts` those for one page. Addresses of this machine and of private networks are refused, also behind a
     redirect, but for the hosts (`intranet.example`), addresses and networks (`10.0.0.0/8`) in `allow`. `user_agent`
-    is sent in place of `headrace`: say there who asks, and how to reach you. `name` is what the stage is called.
+    is sent in place of `headrace`: say there who asks, and how to reach you. `name` is what the stage is called. `when` and `failure` are as an Ask's: with
+    `failure="why"` an item whose page is not there goes on without it.
     """
 
     url: str = "{url}"
@@ -58,6 +60,8 @@ class Fetch(msgspec.Struct, frozen=True):
     allow: tuple[str, ...] = ()
     user_agent: str = ""
     name: str = ""
+    when: str | Callable[[Any], Any] = ""
+    failure: str = ""
 
     def __post_init__(self) -> None:
         by: object = self.by  # a Struct does not look at what it is given
@@ -79,6 +83,7 @@ class Fetch(msgspec.Struct, frozen=True):
         for name, age in (("max_age_s", self.max_age_s), ("failure_age_s", self.failure_age_s)):
             if not _is_number(age) or not age >= 0:
                 raise UsageError(f"{name} is {age!r}.", hint="Give a number of seconds; 0 remembers nothing.")
+        check_when(self.when)
         _check_allowed(self.allow)
         msgspec.structs.force_setattr(self, "allow", tuple(self.allow))  # a list where it comes from a file
         agent: object = self.user_agent

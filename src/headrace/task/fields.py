@@ -47,4 +47,6 @@ def _fits(value: Any, wanted: Any) -> bool:
         return wanted is bool
     if wanted is float:
         return isinstance(value, int | float)
+    if getattr(wanted, "_is_protocol", False):  # told by what it has
+        return hasattr(value, "invoke")
     return isinstance(value, wanted) if isinstance(wanted, type) else True

@@ -16,6 +16,7 @@ from headrace.core.digest import Digest, canonical, digest_of
 from headrace.core.errors import AnswerError, FunctionError
 from headrace.core.item import Item, extended
 from headrace.task.schema import gist
+from headrace.task.work import Runnable
 
 RESULT = "result"
 """The column of a result that is no mapping."""
@@ -24,7 +25,7 @@ RESULT = "result"
 class FunctionTask:
     """Its results are reused only where it has a name and a version: only its author knows when it changed."""
 
-    def __init__(self, function: Callable[[Any], Any], *, name: str = "", version: str = "") -> None:
+    def __init__(self, function: Callable[[Any], Any] | Runnable[Any], *, name: str = "", version: str = "") -> None:
         self.reusable = bool(name and version)
         self.label = name or getattr(function, "__qualname__", type(function).__qualname__)
         identity = [name, version] if self.reusable else [getattr(function, "__module__", ""), self.label]
@@ -62,7 +63,7 @@ class FunctionTask:
             ) from None
 
 
-def _converter(function: Callable[[Any], Any]) -> Callable[[str], Any]:
+def _converter(function: Any) -> Callable[[str], Any]:
     """From the stored JSON back to the type that the function says it returns."""
     try:
         kind = typing.get_type_hints(function).get("return")

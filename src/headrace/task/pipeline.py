@@ -18,7 +18,7 @@ from headrace.task.fetch import Fetch
 from headrace.task.fields import check_fields
 from headrace.task.mode import mode_of
 from headrace.task.stages import Expand, Filter, Reduce, Top
-from headrace.task.work import Ask, Map
+from headrace.task.work import Ask, Map, Runnable
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "ask": Ask, "map": Map, "filter": Filter, "expand": Expand, "top": Top, "reduce": Reduce, "fetch": Fetch,
@@ -82,16 +82,20 @@ class Pipeline(Generic[T_co]):
 
     A stage's value is added to its item's row: the fields of a mapping as columns, anything else as one column (`answer`
     of an Ask, `result` of a Map, `items` of a Reduce). The outcome has the row as the last stage got it, and that
-    stage's value. A function stands for a Map of it; a Pipeline among the stages for its stages.
+    stage's value. A function stands for a Map of it; a Pipeline among the stages for its stages. With `in_flight` so
+    many items of the source are worked on at once at most, with all that is made of them.
     """
 
-    __slots__ = ("stages",)
+    __slots__ = ("in_flight", "stages")
 
-    def __init__(self, *stages: "Stage | Pipeline[Any] | Callable[[Any], Any]") -> None:
+    def __init__(
+        self, *stages: "Stage | Pipeline[Any] | Callable[[Any], Any] | Runnable[Any]", in_flight: int | None = None
+    ) -> None:
         found: list[Stage] = []
         for stage in stages:
             if isinstance(stage, Pipeline):
                 found += stage.stages
+                in_flight = min(filter(None, (in_flight, stage.in_flight)), default=None)
             elif isinstance(stage, _STAGES):
                 found.append(cast("Stage", stage))
             elif callable(stage) or hasattr(stage, "invoke"):
@@ -101,9 +105,11 @@ class Pipeline(Generic[T_co]):
         if not found:
             raise UsageError("A pipeline needs a stage.", hint="Give it an Ask, for example.")
         self.stages: tuple[Stage, ...] = tuple(found)
+        self.in_flight: int | None = in_flight
+        _check_in_flight(in_flight, found)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pipeline) and self.stages == other.stages
+        return isinstance(other, Pipeline) and (self.stages, self.in_flight) == (other.stages, other.in_flight)
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -115,7 +121,8 @@ class Pipeline(Generic[T_co]):
         return iter(self.stages)
 
     def __repr__(self) -> str:
-        return f"Pipeline({', '.join(map(repr, self.stages))})"
+        most = [] if self.in_flight is None else [f"in_flight={self.in_flight}"]
+        return f"Pipeline({', '.join([*map(repr, self.stages), *most])})"
 
     def __str__(self) -> str:
         """One stage a line, by the names they have in reports."""
@@ -123,7 +130,8 @@ class Pipeline(Generic[T_co]):
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON and TOML can hold it. Raises UsageError where a function or type cannot be imported by its name."""
-        return {"stage": [_written(stage) for stage in self.stages]}
+        most = {} if self.in_flight is None else {"in_flight": self.in_flight}
+        return {**most, "stage": [_written(stage) for stage in self.stages]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], model: str | Model | None = None) -> "Pipeline[Any]":
@@ -135,10 +143,27 @@ class Pipeline(Generic[T_co]):
         stages = data.get("stage")
         if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
             raise UsageError("There are no stages.", hint="Write a [[stage]] table for each, with its kind.")
-        more = sorted(set(data) - {"stage"})
+        more = sorted(set(data) - {"stage", "in_flight"})
         if more:
-            raise UsageError(f"A pipeline has no {more[0]!r}.", hint="It has [[stage]] tables and nothing else.")
-        return cls(*[_read(stage, f"Stage {number}", model) for number, stage in enumerate(stages, 1)])
+            raise UsageError(
+                f"A pipeline has no {more[0]!r}.", hint="It has [[stage]] tables, and in_flight before them."
+            )
+        made = [_read(stage, f"Stage {number}", model) for number, stage in enumerate(stages, 1)]
+        return cls(*made, in_flight=data.get("in_flight"))
+
+
+def _check_in_flight(given: object, stages: "list[Stage]") -> None:
+    if given is None:
+        return
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise UsageError(f"{given!r} items in flight cannot work.", hint="Give a whole number from 1 up.")
+    if any(
+        (isinstance(stage, Reduce) and not stage.each) or (isinstance(stage, Top) and not stage.so_far)
+        for stage in stages
+    ):
+        raise UsageError(
+            "A stage waits for more items than may be in flight.", hint="Leave in_flight out, or Reduce(each=True)."
+        )
 
 
 def named(stages: "tuple[Stage, ...]") -> "list[tuple[str, Stage]]":

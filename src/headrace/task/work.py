@@ -9,7 +9,8 @@ from headrace.core.errors import UsageError
 from headrace.core.item import T, T_co
 from headrace.core.model import Model
 from headrace.core.outline import outline
-from headrace.task.mode import MODES, Mode
+from headrace.task.condition import Condition
+from headrace.task.mode import MODES, Mode, mode_of
 
 MOST_SAMPLES = 100
 
@@ -24,7 +25,9 @@ class Ask(msgspec.Struct, Generic[T_co], frozen=True):
     path, an http(s) or data: address, or a list of them; they follow the prompt, for models that see. With `samples=n`
     each item is asked about n times: the outcome's value is the one that is nearest to the others, and its `agreement`
     says how far they agree. `name` is what its stage is called in a pipeline, `concurrency` how many of its calls are in
-    flight at most, whatever the run's limits are.
+    flight at most, whatever the run's limits are. Items for which the condition `when` (`kind == "long"`, or a quick
+    function of the row) does not hold pass by; with `failure`, the name of a column, one that fails here goes on, with why
+    in that column.
     """
 
     prompt: str
@@ -38,9 +41,12 @@ class Ask(msgspec.Struct, Generic[T_co], frozen=True):
     samples: int = 1
     name: str = ""
     concurrency: int | None = None
+    when: str | Callable[[Any], Any] = ""
+    failure: str = ""
 
     def __post_init__(self) -> None:
         _check_concurrency(self.concurrency)
+        check_when(self.when)
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise UsageError(
                 f"{self.samples} samples cannot be taken.", hint=f"Give a number from 1 to {MOST_SAMPLES}."
@@ -67,24 +73,28 @@ class Ask(msgspec.Struct, Generic[T_co], frozen=True):
             self: "Ask[str]", prompt: str, system: str | None = None, returns: None = None, model: str | Model = "local",
             temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
             images: tuple[str, ...] = (), samples: int = 1, name: str = "", concurrency: int | None = None,
+            when: str | Callable[[Any], Any] = "", failure: str = "",
         ) -> None: ...  # fmt: skip
         @overload
         def __init__(
             self: "Ask[dict[str, Any]]", prompt: str, system: str | None = None, *, returns: str | Mapping[str, Any], model: str | Model = "local",
             temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
             images: tuple[str, ...] = (), samples: int = 1, name: str = "", concurrency: int | None = None,
+            when: str | Callable[[Any], Any] = "", failure: str = "",
         ) -> None: ...  # fmt: skip
         @overload
         def __init__(
             self: "Ask[T]", prompt: str, system: str | None = None, *, returns: type[T], model: str | Model = "local",
             temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
             images: tuple[str, ...] = (), samples: int = 1, name: str = "", concurrency: int | None = None,
+            when: str | Callable[[Any], Any] = "", failure: str = "",
         ) -> None: ...  # fmt: skip
         @overload
         def __init__(
             self: "Ask[Any]", prompt: str, system: str | None = None, *, returns: object, model: str | Model = "local",
             temperature: float | None = None, max_tokens: int | None = None, params: Mapping[str, Any] = ...,
             images: tuple[str, ...] = (), samples: int = 1, name: str = "", concurrency: int | None = None,
+            when: str | Callable[[Any], Any] = "", failure: str = "",
         ) -> None: ...  # fmt: skip
         def __init__(self, *_given: Any, **_named: Any) -> None: ...
 
@@ -106,7 +116,7 @@ class Map(msgspec.Struct, Generic[T_co], frozen=True):
     With a `name` and a `version`, what it returned for an equal item is not computed again; change the version when
     the function changes. Its results must have a JSON form. `endpoint` names whose limits it shares: a model
     (`openai:gpt-5-nano`) or any name that several functions have in common. `concurrency` is how many items it works
-    on at once at most, whatever the run's limits are.
+    on at once at most, whatever the run's limits are. `when` and `failure` are as an Ask's.
     """
 
     function: Callable[[Any], Awaitable[T_co] | T_co] | Runnable[T_co]
@@ -115,9 +125,12 @@ class Map(msgspec.Struct, Generic[T_co], frozen=True):
     endpoint: str = ""
     mode: Mode = "hybrid"
     concurrency: int | None = None
+    when: str | Callable[[Any], Any] = ""
+    failure: str = ""
 
     def __post_init__(self) -> None:
         _check_concurrency(self.concurrency)
+        check_when(self.when)
         if self.mode not in MODES:
             raise UsageError(f"There is no mode {self.mode!r}.", hint=f"Choose from {', '.join(MODES)}.")
 
@@ -135,11 +148,14 @@ class Map(msgspec.Struct, Generic[T_co], frozen=True):
             endpoint: str = "",
             mode: Mode = "hybrid",
             concurrency: int | None = None,
+            when: str | Callable[[Any], Any] = "",
+            failure: str = "",
         ) -> None: ...
         @overload
         def __init__(
             self: "Map[T]", function: Callable[[Any], T], name: str = "", version: str = "", endpoint: str = "",
-            mode: Mode = "hybrid", concurrency: int | None = None,
+            mode: Mode = "hybrid", concurrency: int | None = None, when: str | Callable[[Any], Any] = "",
+            failure: str = "",
         ) -> None: ...  # fmt: skip
         def __init__(self, *_given: Any, **_named: Any) -> None: ...
 
@@ -147,3 +163,14 @@ class Map(msgspec.Struct, Generic[T_co], frozen=True):
 def _check_concurrency(number: object) -> None:
     if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
         raise UsageError(f"A concurrency of {number!r} cannot work.", hint="Give a number from 1 up.")
+
+
+def check_when(when: object) -> None:
+    """Raises UsageError for what is no condition."""
+    if isinstance(when, str):
+        if when:
+            Condition(when)
+    elif not callable(when) or mode_of(when) == "async":
+        raise UsageError(
+            f"when is {when!r:.80}.", hint="Give a condition over columns, or a plain quick function of the row."
+        )

@@ -31,7 +31,7 @@ _MANY = 15
     "HQ001", "empty-test", "high",
     bad="""
         def test_refund():
-            "A refund goes back to the same card."
+            # A refund goes back to the same card.
             pass
         """,
     good="""

@@ -1,0 +1,39 @@
+"""What the commands of applications have in common with `headrace run`: its words, its display, its exit statuses."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from headrace.cli.execute import execute
+from headrace.cli.run import model_of, settings_of, table_of, wishes_of
+from headrace.core.errors import UsageError
+from headrace.core.model import Model
+from headrace.results import Run
+from headrace.task.pipeline import Pipeline
+
+
+def model_of_application(args: argparse.Namespace) -> Model:
+    """The model that is named. Raises UsageError where none is."""
+    if args.model is None:
+        raise UsageError(
+            "the following arguments are required: --model.",
+            hint="It may also stand in headrace.toml or in the environment. To try things: --model sim:",
+        )
+    return model_of(args)
+
+
+def asked_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What every question is asked with."""
+    return {"temperature": args.temperature, "max_tokens": args.max_tokens, "params": args.param}
+
+
+def carry_out(
+    args: argparse.Namespace, work: Pipeline[Any], ending: Callable[[Run[Any]], tuple[bool, list[str]]]
+) -> int:
+    """Run it as `headrace run` does. `ending` writes the report, says whether it has all that belongs there, and what
+    is to be told."""
+    settings = settings_of(args, key=args.key, name=args.name, first=args.first)
+    wishes = msgspec.structs.replace(wishes_of(args, args.input), ending=ending)
+    return execute(work, table_of(args), settings, wishes)
