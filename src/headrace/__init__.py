@@ -22,7 +22,8 @@ from headrace.settings import Budget, Limits
 from headrace.task.work import Ask, Map
 
 if TYPE_CHECKING:
-    from headrace.api import HeadraceWarning, arun, run, stream
+    from headrace.api import HeadraceWarning, arun, plan, run, stream
+    from headrace.engine.forecast import Plan
     from headrace.report.section import Section
     from headrace.results import Run, runs
     from headrace.task.extract import Extract
@@ -55,11 +56,13 @@ __all__ = [
     "Limits",
     "Retry",
     "arun",
+    "plan",
     "run",
     "stream",
     # what comes of it
     "Failure",
     "Outcome",
+    "Plan",
     "Run",
     "Section",
     "runs",
@@ -83,12 +86,14 @@ _LATER = {
     "Filter": "headrace.task.stages",
     "HeadraceWarning": "headrace.api",
     "Pipeline": "headrace.task.pipeline",
+    "Plan": "headrace.engine.forecast",
     "Reduce": "headrace.task.stages",
     "Run": "headrace.results",
     "Section": "headrace.report.section",
     "Top": "headrace.task.stages",
     "arun": "headrace.api",
     "cpu_bound": "headrace.task.mode",
+    "plan": "headrace.api",
     "run": "headrace.api",
     "runs": "headrace.results",
     "stream": "headrace.api",

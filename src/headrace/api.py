@@ -17,12 +17,13 @@ from headrace.core.event import Event
 from headrace.core.item import Outcome, T
 from headrace.data.sink import check_output
 from headrace.data.table import Table
+from headrace.engine.forecast import Plan
 from headrace.flow.queue import Priority
 from headrace.flow.retry import Retry
 from headrace.report.progress import progress_of, watch
 from headrace.report.trace import traced
 from headrace.results import Run, write_result
-from headrace.settings import DEFAULT_STORE, Limits, Settings
+from headrace.settings import DEFAULT_STORE, Budget, Limits, Settings, budget_of
 from headrace.store.history import SqliteHistory
 from headrace.task.extract import Extract
 from headrace.task.fetch import Fetch
@@ -35,6 +36,7 @@ __all__ = [
     "Run",
     "arun",
     "loop_factory",
+    "plan",
     "run",
     "run_sync",
     "spare_source",
@@ -79,7 +81,7 @@ def run(
     max_failure_rate: float | None = None, weight: float = 1.0, priority: Priority = "normal",
     store: str | os.PathLike[str] = DEFAULT_STORE, keep_prompts: bool = True, fresh: bool = False,
     retry_failed: bool = True, progress: bool | None = None, on_event: Callable[[Event], None] | None = None,
-    prices: str | os.PathLike[str] | None = None,
+    budget: Budget | float | None = None, prices: str | os.PathLike[str] | None = None,
 ) -> Run[T]:  # fmt: skip
     """Run `work` over every item to the end, and return the run; also inside a running event loop, as in a notebook.
 
@@ -109,6 +111,8 @@ def run(
         retry_failed: Whether what failed before is tried again.
         progress: Whether to show how the run goes; left out, in notebooks and in interactive sessions.
         on_event: Called with every event, on the event loop; it must be quick and must not raise.
+        budget: The most dollars that may be spent on calls to models, over all sessions: then the run stops, and what is
+            not done is pending.
         prices: A file of prices, in dollars per million tokens; they go before those that headrace knows.
 
     Raises UsageError and InputError before the first call where the run cannot work; later StoreError, OutputError, or
@@ -119,7 +123,7 @@ def run(
             work, items, to=to, key=key, name=name, first=first, limits=limits, retry=retry, timeout=timeout,
             deadline=deadline, backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority,
             store=store, keep_prompts=keep_prompts, fresh=fresh, retry_failed=retry_failed, progress=progress,
-            on_event=on_event, prices=prices,
+            on_event=on_event, budget=budget, prices=prices,
         )
     )  # fmt: skip
 
@@ -132,7 +136,7 @@ async def arun(
     max_failure_rate: float | None = None, weight: float = 1.0, priority: Priority = "normal",
     store: str | os.PathLike[str] = DEFAULT_STORE, keep_prompts: bool = True, fresh: bool = False,
     retry_failed: bool = True, progress: bool | None = None, on_event: Callable[[Event], None] | None = None,
-    prices: str | os.PathLike[str] | None = None,
+    budget: Budget | float | None = None, prices: str | os.PathLike[str] | None = None,
 ) -> Run[T]:  # fmt: skip
     """`run` on the event loop you are on: takes, returns and raises the same."""
     if to is not None:
@@ -142,7 +146,7 @@ async def arun(
         key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, deadline_s=deadline,
         backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority, store=Path(store),
         keep_prompts=keep_prompts, fresh=fresh, retry_failed=retry_failed,
-        prices=None if prices is None else Path(prices),
+        budget=budget_of(budget), prices=None if prices is None else Path(prices),
     )  # fmt: skip
     made = assemble(work, items, settings, emit=traced(on_event or _ignore), environ=os.environ)
     async with _going(made, progress=progress), aclosing(made.runner.outcomes()) as batches:
@@ -158,6 +162,32 @@ async def arun(
     return Run(info, history, made.restore)
 
 
+def plan(
+    work: Work[Any], items: Items, *, pilot: int = 0,
+    key: str | None = None, name: str | None = None, first: int | None = None, limits: Limits = Limits(),
+    retry: Retry = Retry(), timeout: float = 300.0, deadline: float | None = None, backup: float = 0.0,
+    store: str | os.PathLike[str] = DEFAULT_STORE, fresh: bool = False, retry_failed: bool = True,
+    budget: Budget | float | None = None, prices: str | os.PathLike[str] | None = None,
+) -> Plan:  # fmt: skip
+    """What a run of `work` over `items` would take, before any is spent: calls, tokens, dollars and time as P10, P50 and
+    P90, what would bind it, and what other limits would give.
+
+    It rehearses the run in virtual time with what earlier runs in this store learnt of the endpoint. Items whose answers
+    are in the store cost nothing in it. `pilot` pays for so many items first, whose answers are kept. All else is as
+    for `run`.
+
+    Raises what the run itself would raise before its first call.
+    """
+    from headrace.sim.plan import plan as planned  # noqa: PLC0415 - only who plans needs it
+
+    settings = Settings(
+        key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, deadline_s=deadline,
+        backup=backup, store=Path(store), fresh=fresh, retry_failed=retry_failed, budget=budget_of(budget),
+        prices=None if prices is None else Path(prices),
+    )  # fmt: skip
+    return planned(work, items, settings, os.environ, pilot=pilot, tell=lambda notice: _warn([notice]))
+
+
 async def stream(
     work: Work[T], items: Items, *, ordered: bool = False,
     key: str | None = None, name: str | None = None, first: int | None = None, limits: Limits = Limits(),
@@ -166,7 +196,7 @@ async def stream(
     max_failure_rate: float | None = None, weight: float = 1.0, priority: Priority = "normal",
     store: str | os.PathLike[str] = DEFAULT_STORE, keep_prompts: bool = True, fresh: bool = False,
     retry_failed: bool = True, progress: bool | None = None, on_event: Callable[[Event], None] | None = None,
-    prices: str | os.PathLike[str] | None = None,
+    budget: Budget | float | None = None, prices: str | os.PathLike[str] | None = None,
 ) -> AsyncGenerator[Outcome[T]]:  # fmt: skip
     """Each item's outcome as it completes, or with `ordered` in the order of the source. Every outcome that is handed
     out is already in the store. Reading slowly slows the run; leaving the loop ends it, and a rerun continues.
@@ -177,7 +207,7 @@ async def stream(
         key=key, name=name, first=first, limits=limits, retry=retry, timeout_s=timeout, deadline_s=deadline,
         backup=backup, max_failure_rate=max_failure_rate, weight=weight, priority=priority, store=Path(store),
         ordered=ordered, keep_prompts=keep_prompts, fresh=fresh, retry_failed=retry_failed,
-        prices=None if prices is None else Path(prices),
+        budget=budget_of(budget), prices=None if prices is None else Path(prices),
     )  # fmt: skip
     made = assemble(work, items, settings, emit=traced(on_event or _ignore), environ=os.environ)
     async with _going(made, progress=progress), aclosing(made.runner.outcomes()) as batches:

@@ -20,6 +20,7 @@ from headrace.data.source import Items, open_source
 from headrace.data.table import Table
 from headrace.endpoints import Close, endpoint_of
 from headrace.engine.leg import Manner
+from headrace.engine.purse import Allowance
 from headrace.engine.runner import Runner, RunSettings
 from headrace.settings import Settings
 from headrace.staging import Staged, asked, model_of, staged
@@ -101,7 +102,7 @@ def assemble(
                 backup_share=settings.backup, weight=settings.weight, priority=settings.priority, retry=settings.retry,
                 seed=settings.seed,
             ),
-            deadline_s=settings.deadline_s, max_failure_rate=settings.max_failure_rate, ordered=settings.ordered,
+            allowance=_allowance(settings, info), deadline_s=settings.deadline_s, max_failure_rate=settings.max_failure_rate, ordered=settings.ordered,
             fresh=settings.fresh, retry_failed=settings.retry_failed, keyed=settings.key is not None,
             in_flight=pipeline.in_flight,
         ),
@@ -186,6 +187,7 @@ def _of_source(items: Any, source: Source, settings: Settings) -> dict[str, Any]
     table = Table(items) if isinstance(items, str | os.PathLike) else items if isinstance(items, Table) else None
     return {
         **(table.options() if table is not None else {}), "path": _place(table) if table is not None else None,
+        **({} if settings.budget is None else {"budget": {"usd": settings.budget.usd, "name": settings.budget.name}}),
         "key": settings.key, "first": settings.first, "named": settings.name is not None,
         **({} if settings.keep_prompts else {"keep_prompts": False}), **_columns(source),
     }  # fmt: skip
@@ -206,6 +208,11 @@ def _place(table: Table) -> str | None:
         if is_database(at):
             return without_password(at)
     return os.path.realpath(at)
+
+
+def _allowance(settings: Settings, info: RunInfo) -> Allowance | None:
+    budget = settings.budget
+    return None if budget is None else Allowance(budget.known_as(info.id), budget.usd)
 
 
 def _info(digest: Digest, source: Source, settings: Settings, spec: dict[str, Any]) -> RunInfo:

@@ -14,6 +14,7 @@ from headrace.core.item import Outcome, T_co
 from headrace.core.ports import History, RunInfo
 from headrace.data.columns import OWN, USD, columns_of
 from headrace.data.sink import arrow_table, jsonl_line, write_outcomes
+from headrace.engine.snapshot import snapshot_of
 from headrace.settings import DEFAULT_STORE
 from headrace.store.history import SqliteHistory
 
@@ -53,6 +54,9 @@ class Run(Generic[T_co]):
         self.output_tokens: int = counts.output_tokens
         self.usd: float | None = counts.usd
         """What its outcomes cost, over all sessions, as far as that is known; None where it is of none."""
+        figures = snapshot_of(info.figures)
+        self.seconds: float | None = None if figures is None else figures.seconds
+        """How long its last session took that made calls."""
         self._info = info
         self._history = history
         self._restore = restore

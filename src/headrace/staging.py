@@ -24,6 +24,8 @@ from headrace.engine.roll import Roll
 from headrace.engine.runner import Local
 from headrace.engine.stage import After, Next, Step
 from headrace.engine.steps import Best, Gather, Sieve, Spread
+from headrace.flow.most import CAP
+from headrace.funding import Funded
 from headrace.provider.messages import LEAST_CACHED
 from headrace.settings import Settings
 from headrace.task.ask import ANSWER, AskTask
@@ -61,6 +63,7 @@ class Made(msgspec.Struct, frozen=True):
 
 class Staged(msgspec.Struct, frozen=True):
     made: tuple[Made, ...]
+    funded: Funded
 
     @property
     def stages(self) -> list[Calling | Local]:
@@ -72,9 +75,10 @@ class Staged(msgspec.Struct, frozen=True):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Why a price is not known, or not exactly: each once."""
+        """Why a price is not known, or not exactly, and what a budget brings with it: each once."""
         reasons = [each.endpoint.priced().reason for each in self.made if each.endpoint is not None]
-        return tuple(dict.fromkeys(reason for reason in reasons if reason))
+        calling = [each.stage for each in self.made if isinstance(each.stage, Calling)]
+        return tuple(dict.fromkeys([*filter(None, reasons), *self.funded.notices(calling)]))
 
     @property
     def digest(self) -> Digest:
@@ -139,7 +143,7 @@ def staged(
     stages = named(pipeline.stages)
     maker.names.update(name for name, _ in stages)
     made = [each for name, stage in stages for each in maker.made(name, stage)]
-    return Staged(tuple(made))
+    return Staged(tuple(made), maker.funded)
 
 
 class _Maker:
@@ -156,6 +160,7 @@ class _Maker:
     ) -> None:
         """What the user states of limits is of the models that are asked; of the functions where there are none."""
         self._settings, self._environ, self._columns = settings, environ, columns
+        self.funded = Funded(settings.budget)
         self._folder, self._limits_of_functions = folder, limits_of_functions
         self.names: set[str] = set()
         """Those that stages have: no two may have one."""
@@ -194,7 +199,8 @@ class _Maker:
         endpoint = endpoint_of(
             model_of(work.model), self._environ, prices=self._settings.prices, params=dict(work.params)
         )  # fmt: skip
-        task, template, returns = asked(work, endpoint)
+        cap = {endpoint.max_tokens: CAP} if self.funded.needs_cap(name, work, endpoint) else None
+        task, template, returns = asked(work, endpoint, cap)
         if self._columns.names is not None:
             template.check(self._columns.names, needed=not work.images)
         schema = returns.schema if returns else None
@@ -434,7 +440,9 @@ def model_of(model: str | Model) -> Model:
     return Model(model) if isinstance(model, str) else model
 
 
-def asked(work: Ask, endpoint: Endpoint) -> tuple[AskTask, Template, Returns | None]:
+def asked(
+    work: Ask, endpoint: Endpoint, cap: Mapping[str, int] | None = None
+) -> tuple[AskTask, Template, Returns | None]:
     template = Template(work.prompt)
     returns = None if work.returns is None else returns_of(work.returns)
     params = dict(work.params)
@@ -446,7 +454,7 @@ def asked(work: Ask, endpoint: Endpoint) -> tuple[AskTask, Template, Returns | N
         raise UsageError("The local model reads text only.", hint="Name a model that sees, such as openai:NAME.")
     task = AskTask(
         template, endpoint=endpoint.identity, model=endpoint.model, system=work.system, returns=returns, params=params,
-        images=tuple(work.images), samples=work.samples,
+        images=tuple(work.images), samples=work.samples, cap=cap,
     )  # fmt: skip
     return task, template, returns
 

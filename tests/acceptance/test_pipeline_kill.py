@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.cli import wait_for
-from acceptance.site import GONE, Site, site
+from acceptance.site import GONE, Site, site, words
 from headrace.core.call import Request
 from headrace.core.digest import Digest
 from headrace.core.item import Item
@@ -46,8 +46,9 @@ keep = ["title", "text"]
 
 [[stage]]
 kind = "ask"
-prompt = "{text}"
+prompt = "What is sold at {title}?"
 """
+QUESTION = "What is sold at About {}?"
 
 
 class Attack:
@@ -84,7 +85,8 @@ class Attack:
     def _compare(self, names: list[str], rows: list[dict[str, str]]) -> None:
         assert [row["link"].rpartition("/")[2] for row in rows] == names, "an item was lost, doubled or moved"
         texts = {name: row["text"] for name, row in zip(names, rows, strict=True) if not name.startswith(GONE)}
-        assert all(f"About {name}" in text for name, text in texts.items()), "a text was paired with another's item"
+        assert all(words(name) in text for name, text in texts.items()), "a text was paired with another's item"
+        texts = {name: QUESTION.format(name) for name in texts}
         expected = dict(zip(texts, self._expected(list(texts.values())), strict=True))
         for name, row in zip(names, rows, strict=True):
             gone = name.startswith(GONE)
@@ -169,11 +171,11 @@ class Attack:
 
 
 def _children(pid: int) -> list[int]:
-    """Its children and theirs, but for those that keep a process's semaphores."""
-    try:
-        found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+    """Its children and theirs."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it has just ended
+            found += [int(word) for word in thread.read_text().split()]
     return [each for child in found for each in (child, *_children(child))]
 
 

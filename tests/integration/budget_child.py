@@ -35,7 +35,9 @@ class Spender:
                 await there.wait()
             call = f"{os.getpid()}-{name}-{number}"
             self._write(f"{call} {worst_usd!r}")
-            await asyncio.sleep(self._chance.uniform(0.0, 0.004))
+            answered = asyncio.Event()
+            asyncio.get_running_loop().call_later(self._chance.uniform(0.0, 0.004), answered.set)
+            await answered.wait()
             usd = worst_usd * self._chance.random() ** 3
             known = self._chance.random() > 0.02
             self._write(f"{call} - {usd if known else worst_usd!r}")

@@ -9,14 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.core.call import Image, Message, Request
+from headrace.core.call import Image, Message, Reply, Request
 from headrace.core.digest import digest_of
+from headrace.core.errors import Truncated
+from headrace.core.item import Item
 from headrace.core.ports import Drawn
 from headrace.flow.budget import AHEAD_SHARE, NANO, Draw, Next, Purse, dollars, nanos
 from headrace.flow.estimate import size_of
 from headrace.flow.most import A_SCHEMA, AN_IMAGE, CAP, Most
 from headrace.store import purses
+from headrace.task.ask import AskTask
 from headrace.task.price import Price, Rate
+from headrace.task.prompt import Template
+from headrace.task.schema import returns_of
 
 LIMIT = 10_000
 
@@ -371,3 +376,34 @@ def test_no_answer_costs_more_than_its_worst_case(tokens: tuple[int, int]) -> No
                 assert usd is not None
                 assert usd <= worst * (1 + 1e-12)
     assert math.isfinite(worst)
+
+
+CAPPED = {"endpoint": ("sim", ""), "model": "m", "cap": {"max_tokens": CAP}}
+
+
+def test_a_maximum_output_of_our_own_is_sent_and_is_no_part_of_the_identity() -> None:
+    """With it or without, a request is known by the same digest; the provider gets it, and it counts as the most."""
+    item = Item("k", 0, {"text": "hello"})
+    free = AskTask(Template("{text}"), endpoint=("sim", ""), model="m").request(item)
+    capped = AskTask(Template("{text}"), **CAPPED).request(item)  # type: ignore[arg-type]
+    assert capped.digest == free.digest
+    assert (free.params, capped.params) == ({}, {"max_tokens": CAP})
+    assert size_of(capped).max_output == CAP
+
+
+@pytest.mark.parametrize("returns", [None, "label: good|bad"])
+def test_an_answer_cut_by_our_own_maximum_says_so(returns: str | None) -> None:
+    """As text it fails instead of being served short, and typed it names whose maximum it was; what was stored before is
+    served as it is."""
+    typed = None if returns is None else returns_of(returns)
+    task = AskTask(Template("{text}"), returns=typed, **CAPPED)  # type: ignore[arg-type]
+    with pytest.raises(
+        Truncated, match=r"cut off at 4,096 tokens, which headrace set because there is a budget"
+    ) as cut:
+        task.value(Reply('{"label": "go', finish="length"))
+    assert "--max-tokens" in cut.value.hint
+    assert cut.value.raw
+    if returns is None:
+        assert task.value(Reply("a long st", finish="length", attempts=0)) == "a long st"
+    else:
+        assert task.value(Reply('{"label": "good"}', finish="length")) == {"label": "good"}

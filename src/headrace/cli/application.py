@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
-from headrace.cli.execute import execute
+from headrace.cli.execute import Added, execute
 from headrace.cli.run import model_of, settings_of, table_of, wishes_of
 from headrace.core.errors import UsageError
 from headrace.core.model import Model
 from headrace.results import Run
 from headrace.task.pipeline import Pipeline
+from headrace.task.work import Ask
 
 
 def model_of_application(args: argparse.Namespace) -> Model:
@@ -30,10 +31,11 @@ def asked_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def carry_out(
-    args: argparse.Namespace, work: Pipeline[Any], ending: Callable[[Run[Any]], tuple[bool, list[str]]]
-) -> int:
+    args: argparse.Namespace, work: Ask[Any] | Pipeline[Any], ending: Callable[[Run[Any]], tuple[bool, list[str]]],
+    added: Added | None = None,
+) -> int:  # fmt: skip
     """Run it as `headrace run` does. `ending` writes the report, says whether it has all that belongs there, and what
-    is to be told."""
+    is to be told; `added` gives columns of its own for each row of the output."""
     settings = settings_of(args, key=args.key, name=args.name, first=args.first)
-    wishes = msgspec.structs.replace(wishes_of(args, args.input), ending=ending)
+    wishes = msgspec.structs.replace(wishes_of(args, args.input), ending=ending, added=added)
     return execute(work, table_of(args), settings, wishes)

@@ -13,7 +13,9 @@ def add_arguments(words: argparse.ArgumentParser) -> None:
         "input", metavar="TABLE",
         help="a table of calls (CSV, XLSX, Parquet ...); its columns agent and duration_s are used where they are there",
     )  # fmt: skip
-    words.add_argument("--text", metavar="COLUMN", default="transcript", help="the column of what was said (transcript)")
+    words.add_argument(
+        "--text", metavar="COLUMN", default="transcript", help="the column of what was said (transcript)"
+    )
     words.add_argument("--no-themes", action="store_true", help="do not ask what the calls have in common")
     add_application(words)
     words.set_defaults(command=run)
@@ -41,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
             run.report(args.report, sections=calls.sections(report), title="Call performance")
         return report.themes is not None or args.no_themes or report.partial, _told(report)
 
-    return carry_out(args, calls.pipeline(model, text=args.text, **asked), ending)
+    def added(outcome: Any) -> dict[str, Any]:
+        return {"category": calls.category(outcome.item), "analysis_success": outcome.ok}
+
+    return carry_out(args, calls.question(model, text=args.text, **asked), ending, added)
 
 
 def _told(report: Any) -> list[str]:

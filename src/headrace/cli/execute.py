@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -21,6 +21,8 @@ from headrace.cli.events import Events
 from headrace.cli.exporter import export_spans
 from headrace.cli.pipe import Pipe
 from headrace.core.event import Event
+from headrace.core.item import Outcome
+from headrace.core.ports import History
 from headrace.data.columns import columns_of
 from headrace.data.sink import jsonl_line
 from headrace.data.table import Table
@@ -33,6 +35,7 @@ from headrace.task.pipeline import Pipeline
 from headrace.task.work import Ask
 
 _PREVIEWED = 10
+Added = Callable[[Outcome], Mapping[str, Any]]
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -47,6 +50,8 @@ class Wishes(msgspec.Struct, frozen=True):
     """Which settings were not said on the command line."""
     ending: Callable[[Run[Any]], tuple[bool, list[str]]] | None = None
     """An application's own: it writes the report in its way, tells whether it has all, and what is to be said."""
+    added: Added | None = None
+    """The columns that it adds to each row of the output."""
 
 
 class _Run:
@@ -184,7 +189,8 @@ class _Signals:
 async def _drain(run: _Run) -> None:
     async with aclosing(run.made.runner.outcomes()) as batches:
         async for batch in batches:
-            if run.pipe is not None and not await run.pipe.write(batch):
+            rows = batch if run.wishes.added is None else [_extended(each, run.wishes.added) for each in batch]
+            if run.pipe is not None and not await run.pipe.write(rows):
                 run.made.runner.interrupt()
                 run.pipe = None
 
@@ -193,11 +199,33 @@ def _write(run: _Run) -> None:
     """The files that are asked for."""
     wishes, history = run.wishes, SqliteHistory(run.settings.store)
     if wishes.output is not None:
-        run.rows = write_result(wishes.output, *run.made.results(history))
-    if wishes.report is not None:
+        info, read = run.made.results(history)
+        run.rows = write_result(wishes.output, info, read if wishes.added is None else _Added(read, wishes.added))
+    if wishes.ending is not None:
+        run.is_whole, run.told = wishes.ending(Run(run.made.runner.info, history, run.made.restore))
+    elif wishes.report is not None:
         from headrace.report.page import report  # noqa: PLC0415 - only who wants one needs it
 
         report(wishes.report, run.made.runner.info, history)  # where no prompts are kept, a page has none either
+
+
+class _Added:
+    """A history whose rows have an application's columns too."""
+
+    def __init__(self, history: History, added: Added) -> None:
+        self._history, self._added = history, added
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._history, name)
+
+    def scan(self, run: str, *, failed_only: bool = False, dropped: bool = False) -> Iterator[Outcome]:
+        found = self._history.scan(run, failed_only=failed_only, dropped=dropped)
+        return (_extended(outcome, self._added) for outcome in found)
+
+
+def _extended(outcome: Outcome, added: Added) -> Outcome:
+    row = outcome.item if isinstance(outcome.item, dict) else {"item": outcome.item}
+    return msgspec.structs.replace(outcome, item={**row, **added(outcome)})
 
 
 def _unwritten(run: _Run, snapshot: Snapshot) -> str:
@@ -221,6 +249,8 @@ def _tell(run: _Run, snapshot: Snapshot) -> None:
         onlooker.say(f"{run.rows} rows in {wishes.output}")
     elif run.is_shown:
         onlooker.say("Add -o FILE.csv to save all of them; they are in the store, so nothing is asked again.")
+    for sentence in run.told:
+        onlooker.notice(sentence)
     if wishes.report is not None:
         onlooker.say(f"The report is {wishes.report}")
 

@@ -17,6 +17,7 @@ from headrace.core.ports import Figures, RunInfo, Source, Store
 from headrace.engine.announced import Announced
 from headrace.engine.leg import Calling, Leg, Manner
 from headrace.engine.line import Line
+from headrace.engine.purse import Allowance, Treasurer
 from headrace.engine.reasons import TooMany
 from headrace.engine.roll import Roll
 from headrace.engine.snapshot import figures_of
@@ -43,6 +44,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How one run goes about its work."""
 
     manner: Manner = Manner()
+    allowance: Allowance | None = None
+    """The budget that pays for its calls."""
     deadline_s: float | None = None
     """Of the whole run."""
     max_failure_rate: float | None = None
@@ -81,6 +84,7 @@ class Runner:
         self._roll: Roll | None = None
         self._line: Line | None = None
         self._told: Announced | None = None
+        self._treasurer: Treasurer | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._keep_figures_at_s = 0.0
         self._beside: list[asyncio.Task[None]] = []
@@ -108,7 +112,10 @@ class Runner:
         try:
             for leg in self._legs.values():
                 await leg.open()
+            treasurer = await self._funded()
             self._emit(self._started())
+            if treasurer is not None:
+                self._go_beside(treasurer.run())
             line = self._line = self._laid()
             if self._stop_reason:  # interrupted while the store was opened
                 line.stop()
@@ -127,6 +134,20 @@ class Runner:
             await self._close()
         if self._raised is not None:
             raise self._raised
+
+    async def _funded(self) -> Treasurer | None:
+        """Who pays for the calls that have a price, where there is a budget."""
+        allowance = self._settings.allowance
+        if allowance is None:
+            return None
+        treasurer = self._treasurer = Treasurer(
+            self._store, allowance, self.info.id, emit=self._emit, fatal=self._fatal
+        )
+        await treasurer.open()
+        for leg in self._legs.values():
+            if leg.calling.price is not None:
+                leg.lane.purse = treasurer
+        return treasurer
 
     def _laid(self) -> Line:
         """The stages, each with where its passages go."""
@@ -252,6 +273,8 @@ class Runner:
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
+        if self._treasurer is not None:
+            await self._treasurer.close()
         done = roll is not None and roll.exhausted and not roll.unsettled
         if done:
             self.error = None  # whatever it was, it cost no item

@@ -4,7 +4,7 @@ Begin with `asking.py`: what is asked. `analysing.py` runs it, `figures.py` reck
 """
 
 from headrace.apps.calls.analysing import CallReport, aanalyse, analyse, report_of
-from headrace.apps.calls.asking import CallInsight, Insight, Themes, category, pipeline, themes_pipeline
+from headrace.apps.calls.asking import CallInsight, Insight, Themes, category, question, themes
 from headrace.apps.calls.figures import AgentFigures, agents, best, counts, worst
 from headrace.apps.calls.page import sections
 
@@ -20,9 +20,9 @@ __all__ = [
     "best",
     "category",
     "counts",
-    "pipeline",
+    "question",
     "report_of",
     "sections",
-    "themes_pipeline",
+    "themes",
     "worst",
 ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import headrace as hr
-from headrace.apps.calls.asking import CallInsight, Insight, Themes, pipeline, seconds_of, themes_pipeline
+from headrace.apps.calls.asking import CallInsight, Insight, Themes, category, question, seconds_of
+from headrace.apps.calls.asking import themes as themes_of
 
 STORE = ".headrace/store.db"
 
@@ -59,7 +60,7 @@ async def aanalyse(
 
     Calls that fail are part of the report. Raises what `hr.run` does.
     """
-    run = await hr.arun(pipeline(model, text=text, **asked), calls, store=store, **how)
+    run = await hr.arun(question(model, text=text, **asked), calls, store=store, **how)
     shared = {name: how[name] for name in ("limits", "retry", "timeout", "prices") if name in how}
     return await report_of(run, model if themes else None, asked=asked, store=store, **shared)
 
@@ -85,7 +86,7 @@ async def _themes(
 ) -> tuple[Themes | None, str]:
     """The themes, or why there are none: that is no reason to lose the insights."""
     try:
-        run = await hr.arun(themes_pipeline(model, len(rows), **asked), rows, progress=False, **how)
+        run = await hr.arun(themes_of(model, len(rows), **asked), rows, progress=False, **how)
     except hr.CallError as error:
         return None, error.message
     for outcome in run:
@@ -97,7 +98,6 @@ async def _themes(
 def _insight(outcome: hr.Outcome[Insight]) -> CallInsight:
     row = outcome.item if isinstance(outcome.item, Mapping) else {}
     return CallInsight(
-        key=outcome.key, agent=str(row.get("agent") or ""), seconds=seconds_of(row),
-        category=row.get("category") if row.get("category") in ("short", "medium", "long") else "unknown",
+        key=outcome.key, agent=str(row.get("agent") or ""), seconds=seconds_of(row), category=category(row),
         analysis_success=outcome.ok, error=str(outcome.error or ""), insight=outcome.value,
     )  # fmt: skip

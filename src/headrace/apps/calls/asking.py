@@ -70,31 +70,28 @@ class Themes(BaseModel):
     advice: Annotated[str, Field(min_length=10, max_length=160)]
 
 
-async def category(row: Mapping[str, Any]) -> dict[str, Category]:
+def category(row: Any) -> Category:
     """Short, medium or long, by the column `duration_s`: that is no question for a model."""
     seconds = seconds_of(row)
     if seconds is None:
-        return {"category": "unknown"}
-    return {"category": "short" if seconds < SHORT_S else "long" if seconds >= LONG_S else "medium"}
+        return "unknown"
+    return "short" if seconds < SHORT_S else "long" if seconds >= LONG_S else "medium"
 
 
-def seconds_of(row: Mapping[str, Any]) -> float | None:
+def seconds_of(row: Any) -> float | None:
     try:
         seconds = float(row["duration_s"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):  # no such column, or no number in it
         return None
     return seconds if 0 <= seconds < float("inf") else None
 
 
-def pipeline(model: str | hr.Model, *, text: str = "transcript", **asked: Any) -> hr.Pipeline[Insight]:
-    """A call's length, then a question about it. `text` is the column of what was said."""
-    return hr.Pipeline(
-        hr.Map(category, name="category"),
-        hr.Ask(PROMPT.format(text=text), SYSTEM, returns=Insight, model=model, name="insight", **asked),
-    )
+def question(model: str | hr.Model, *, text: str = "transcript", **asked: Any) -> hr.Ask[Insight]:
+    """About each call; `text` is the column of what was said."""
+    return hr.Ask(PROMPT.format(text=text), SYSTEM, returns=Insight, model=model, **asked)
 
 
-def themes_pipeline(model: str | hr.Model, insights: int, **asked: Any) -> hr.Pipeline[Themes]:
+def themes(model: str | hr.Model, insights: int, **asked: Any) -> hr.Pipeline[Themes]:
     """So many insights become themes: in one question, or where they are many in one for each part and one over these."""
     ask = hr.Ask(TOGETHER, SYSTEM, returns=Themes, model=model, name="themes", **asked)
     if insights <= TOGETHER_MOST:

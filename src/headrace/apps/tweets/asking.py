@@ -44,7 +44,7 @@ class DeepDive(BaseModel):
 
 def score(row: Mapping[str, Any]) -> float:
     """How much a tweet is worth a closer look, from 0 to 1."""
-    return 0.5 * row["relevance"] + 0.3 * row["urgency"] + 0.2 * row["claim"]
+    return 0.5 * float(row["relevance"]) + 0.3 * float(row["urgency"]) + 0.2 * bool(row["claim"])
 
 
 def pipeline(
