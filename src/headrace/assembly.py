@@ -13,7 +13,7 @@ from headrace.core.call import Reply, Request
 from headrace.core.digest import Digest, canonical, digest_of, short
 from headrace.core.errors import HeadraceError, UsageError
 from headrace.core.event import Event
-from headrace.core.ports import History, RunInfo, Source, Store
+from headrace.core.ports import History, RunInfo, Source, Store, Task
 from headrace.data.images import Pictured
 from headrace.data.rejoin import Rejoined
 from headrace.data.source import Items, open_source
@@ -22,8 +22,9 @@ from headrace.endpoints import Close, endpoint_of
 from headrace.engine.leg import Manner
 from headrace.engine.purse import Allowance
 from headrace.engine.runner import Runner, RunSettings
+from headrace.question import asked, model_of
 from headrace.settings import Settings
-from headrace.staging import Staged, asked, model_of, staged
+from headrace.staging import Staged, staged
 from headrace.store.sqlite import SqliteStore
 from headrace.task.ask import AskTask
 from headrace.task.pipeline import Pipeline, Stage
@@ -95,35 +96,9 @@ def assemble(
         if store is None:
             await opened.close()
 
-    runner = Runner(
-        made.stages, source, opened, info,
-        RunSettings(
-            manner=Manner(
-                backup_share=settings.backup, weight=settings.weight, priority=settings.priority, retry=settings.retry,
-                seed=settings.seed,
-            ),
-            allowance=_allowance(settings, info), deadline_s=settings.deadline_s, max_failure_rate=settings.max_failure_rate, ordered=settings.ordered,
-            fresh=settings.fresh, retry_failed=settings.retry_failed, keyed=settings.key is not None,
-            in_flight=pipeline.in_flight,
-        ),
-        emit=emit,
-    )  # fmt: skip
+    runner = Runner(made.stages, source, opened, info, _run_settings(settings, pipeline, info), emit=emit)
     last = made.last
-    task = last.task if last is not None else None
-
-    def restore(value: Any) -> Any:
-        if task is None:
-            return value
-        text = (
-            value
-            if isinstance(value, str) and isinstance(task, AskTask) and task.is_text
-            else canonical(value).decode()
-        )
-        try:
-            return task.value(Reply(text))
-        except HeadraceError:  # a type that does not read what it writes: then the value is what was written
-            return value
-
+    restore = _restoring(last.task if last is not None else None)
     again = rows.again and len(pipeline) == 1
     unjoined = () if settings.keep_prompts or again else (_UNJOINED,)
     schema = last.schema if last is not None else None
@@ -208,6 +183,34 @@ def _place(table: Table) -> str | None:
         if is_database(at):
             return without_password(at)
     return os.path.realpath(at)
+
+
+def _run_settings(settings: Settings, pipeline: Pipeline[Any], info: RunInfo) -> RunSettings:
+    manner = Manner(
+        backup_share=settings.backup, weight=settings.weight, priority=settings.priority, retry=settings.retry,
+        seed=settings.seed,
+    )  # fmt: skip
+    return RunSettings(
+        manner=manner, allowance=_allowance(settings, info), deadline_s=settings.deadline_s,
+        max_failure_rate=settings.max_failure_rate, ordered=settings.ordered, fresh=settings.fresh,
+        retry_failed=settings.retry_failed, keyed=settings.key is not None, in_flight=pipeline.in_flight,
+    )  # fmt: skip
+
+
+def _restoring(task: Task | None) -> Callable[[Any], Any]:
+    """From a value as the store has it to one of the type that the last task gives."""
+    is_text = isinstance(task, AskTask) and task.is_text
+
+    def restore(value: Any) -> Any:
+        if task is None:
+            return value
+        text = value if isinstance(value, str) and is_text else canonical(value).decode()
+        try:
+            return task.value(Reply(text))
+        except HeadraceError:  # a type that does not read what it writes: then the value is what was written
+            return value
+
+    return restore
 
 
 def _allowance(settings: Settings, info: RunInfo) -> Allowance | None:

@@ -15,11 +15,9 @@ from headrace.core.errors import FunctionError, HeadraceError, ItemError, UsageE
 from headrace.core.event import StageInfo
 from headrace.core.item import Item
 from headrace.core.limits import Unit
-from headrace.core.model import Model
 from headrace.core.ports import Task
 from headrace.endpoints import Close, Endpoint, endpoint_of, fetching, function_endpoint, process_endpoint
 from headrace.engine.leg import Calling
-from headrace.engine.passage import Passage, finished
 from headrace.engine.roll import Roll
 from headrace.engine.runner import Local
 from headrace.engine.stage import After, Next, Step
@@ -27,15 +25,16 @@ from headrace.engine.steps import Best, Gather, Sieve, Spread
 from headrace.flow.most import CAP
 from headrace.funding import Funded
 from headrace.provider.messages import LEAST_CACHED
+from headrace.question import ask_spec, asked, model_of
 from headrace.settings import Settings
-from headrace.task.ask import ANSWER, AskTask
+from headrace.task.ask import ANSWER
 from headrace.task.condition import Condition
-from headrace.task.extract import Extract, ExtractTask
+from headrace.task.extract import NO_PAGE, NO_PAGE_HINT, Extract, ExtractTask
 from headrace.task.fetch import Fetch, FetchTask
-from headrace.task.function import FunctionTask
+from headrace.task.function import FunctionTask, schema_told
+from headrace.task.known import Columns
 from headrace.task.pipeline import Cascade, Pipeline, Stage, named, unused
 from headrace.task.prompt import Template
-from headrace.task.schema import Returns, returns_of
 from headrace.task.stages import Expand, Filter, Reduce, Top
 from headrace.task.work import Ask, Map
 
@@ -43,8 +42,6 @@ _GRACE_S = 60.0
 """A fetch ends by its own time; only one that does not is taken off."""
 _PAGES = 16
 """Pages that are looked up together: each may have ten megabytes."""
-_NO_ORDER = frozenset({"string", "boolean", "array", "object", "null"})
-"""Types of JSON that are no number."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -94,41 +91,6 @@ class Staged(msgspec.Struct, frozen=True):
         return next((each for each in reversed(self.made) if each.task is not None or each.schema), None)
 
 
-class Columns:
-    """What is known of the columns at a place in the pipeline: their names, and the JSON types of some. `names` is
-    None where a function may have added any."""
-
-    def __init__(self, names: Iterable[str] | None) -> None:
-        self.names = None if names is None else dict.fromkeys(names)
-        self.types: dict[str, str] = {}
-
-    def add(self, names: Iterable[str], schema: Mapping[str, Any] | None = None) -> None:
-        if self.names is not None:
-            self.names |= dict.fromkeys(names)
-        for name in names:
-            properties = (schema or {}).get("properties") or {}
-            told = properties.get(name, {}).get("type") if isinstance(properties.get(name), Mapping) else None
-            self.types.pop(name, None)
-            if isinstance(told, str):
-                self.types[name] = told
-
-    def forget(self) -> None:
-        self.names, self.types = None, {}
-
-    def check(self, stage: str, wanted: Iterable[str], *, numbers: Iterable[str] = ()) -> None:
-        """Raises UsageError for a column that is not there, or that is no number and should be one."""
-        for name in wanted:
-            if self.names is not None and name not in self.names:
-                known = ", ".join(self.names) or "none"
-                raise UsageError(f"{stage} names {name!r}, and there is no such column.", hint=f"There are: {known}.")
-        for name in numbers:
-            if self.types.get(name) in _NO_ORDER:
-                raise UsageError(
-                    f"{stage} compares {name!r} with a number, and it is of the type {self.types[name]}.",
-                    hint="Compare it with == or in, or name a column of numbers.",
-                )
-
-
 def staged(
     pipeline: Pipeline[Any],
     fields: Iterable[str] | None,
@@ -162,6 +124,8 @@ class _Maker:
         self._settings, self._environ, self._columns = settings, environ, columns
         self.funded = Funded(settings.budget)
         self._folder, self._limits_of_functions = folder, limits_of_functions
+        self._has_page = False
+        """Whether items may carry what was fetched for them."""
         self.names: set[str] = set()
         """Those that stages have: no two may have one."""
 
@@ -243,9 +207,7 @@ class _Maker:
         if not isinstance(work.keep, str):
             return self._map(name, _map_of(work.keep), kind="filter", after=After.KEEP)
         holds = self._condition(name, work.keep)
-        local = Local(
-            StageInfo(name, "filter"), lambda name, roll, onward: Sieve(name, roll, _end(name, roll, onward), holds)
-        )
+        local = Local(StageInfo(name, "filter"), lambda name, roll, onward: Sieve(name, roll, onward, holds))
         return Made(local, ["filter", work.keep], {"keep": work.keep})
 
     def _expand(self, name: str, work: Expand) -> Made:
@@ -254,9 +216,7 @@ class _Maker:
         column = work.into
         self._columns.check(name, [column])
         self._columns.forget()
-        local = Local(
-            StageInfo(name, "expand"), lambda name, roll, onward: Spread(name, roll, _end(name, roll, onward), column)
-        )
+        local = Local(StageInfo(name, "expand"), lambda name, roll, onward: Spread(name, roll, onward, column))
         return Made(local, ["expand", column], {"into": column})
 
     def _top(self, name: str, work: Top) -> Made:
@@ -266,7 +226,7 @@ class _Maker:
 
         def make(name: str, roll: Roll, onward: Next | None) -> Step:
             return Best(
-                name, roll, _end(name, roll, onward), most=work.count, score=score, so_far=work.so_far,
+                name, roll, onward, most=work.count, score=score, so_far=work.so_far,
                 within_s=work.within or work.window, again=work.window is not None, distinct=work.distinct,
             )  # fmt: skip
 
@@ -307,14 +267,15 @@ class _Maker:
 
         def make(name: str, roll: Roll, onward: Next | None) -> Step:
             return Gather(
-                name, roll, _end(name, roll, onward), by=work.by, every=work.every, by_source=work.each, fold=work.fold,
+                name, roll, onward, by=work.by, every=work.every, by_source=work.each, fold=work.fold,
                 start=work.start, function=function,
             )  # fmt: skip
 
         spec = {"by": work.by, "every": work.every, "each": work.each, "start": work.start}
         functions = [_label(each) for each in (work.fold, work.function) if each is not None]
         local = Local(StageInfo(name, "reduce"), make, work.each)
-        return [Made(local, ["reduce", {**spec, "functions": functions}], spec, endpoint, schema={})]
+        schema = {} if work.function is None else schema_told(given.function)
+        return [Made(local, ["reduce", {**spec, "functions": functions}], spec, endpoint, schema=schema)]
 
     def _cascade(self, name: str, work: Cascade) -> list[Made]:
         found: list[Made] = []
@@ -346,6 +307,7 @@ class _Maker:
         if self._columns.names is not None and len(self._columns.names) > 1:
             self._columns.check(name, template.fields)
         self._columns.add(["final_url", "status", "content_type"])
+        self._has_page = True
         fetcher, account = fetching(work)
         task = FetchTask(work, now=time.time())
         endpoint = Endpoint(("fetch", ""), "", fetcher.call, fetcher.close, account)
@@ -361,6 +323,9 @@ class _Maker:
         need_readers()
         if work.source:
             self._columns.check(name, [work.source])
+        elif not self._has_page:
+            raise UsageError(NO_PAGE, hint=NO_PAGE_HINT)
+        self._has_page = self._has_page and bool(work.when)
         self._columns.add(work.keep)
         folder = self._folder
         task = ExtractTask(
@@ -397,17 +362,6 @@ def _aside(made: Made, stage: Ask[Any] | Map[Any] | Fetch | Extract, holds: Call
     )  # fmt: skip
 
 
-def _end(name: str, roll: Roll, onward: Next | None) -> Next:
-    """Where passages go: to the next stage, or out."""
-    if onward is not None:
-        return onward
-
-    async def end(passages: list[Passage]) -> None:
-        await roll.end([finished(passage, name) for passage in passages])
-
-    return end
-
-
 def _reducing(task: FunctionTask, call: Call) -> Callable[[Any], Awaitable[Any]]:
     async def reduced(gathered: Any) -> Any:
         return task.value(await call(Request(task.digest, item=gathered)))
@@ -434,45 +388,3 @@ def _called(name: str, function: Callable[[Any], Any], row: Any) -> Any:
         raise FunctionError(
             f"{name}: {type(error).__name__}: {error}", hint="The function raised this for this item; mend it."
         ) from error
-
-
-def model_of(model: str | Model) -> Model:
-    return Model(model) if isinstance(model, str) else model
-
-
-def asked(
-    work: Ask, endpoint: Endpoint, cap: Mapping[str, int] | None = None
-) -> tuple[AskTask, Template, Returns | None]:
-    template = Template(work.prompt)
-    returns = None if work.returns is None else returns_of(work.returns)
-    params = dict(work.params)
-    if work.temperature is not None:
-        params["temperature"] = work.temperature
-    if work.max_tokens is not None:
-        params[endpoint.max_tokens] = work.max_tokens
-    if work.images and not endpoint.sees:
-        raise UsageError("The local model reads text only.", hint="Name a model that sees, such as openai:NAME.")
-    task = AskTask(
-        template, endpoint=endpoint.identity, model=endpoint.model, system=work.system, returns=returns, params=params,
-        images=tuple(work.images), samples=work.samples, cap=cap,
-    )  # fmt: skip
-    return task, template, returns
-
-
-def ask_spec(work: Ask, returns: Returns | None, endpoint: Endpoint) -> dict[str, Any]:
-    """With what was found in the environment, so that resuming the run asks the same endpoint."""
-    plain = work.returns is None or isinstance(work.returns, str | Mapping)
-    return {
-        "work": "ask", "prompt": work.prompt, "system": work.system,
-        "returns": work.returns if plain else _import_path(work.returns), "typed": not plain,
-        "schema": returns.schema if returns else None, "model": model_of(work.model).spec,
-        "base_url": endpoint.identity[1] or None,
-        "temperature": work.temperature, "max_tokens": work.max_tokens, "params": dict(work.params),
-        "images": list(work.images), "samples": work.samples,
-    }  # fmt: skip
-
-
-def _import_path(kind: Any) -> str | None:
-    """`module:Name` where another process can import the type from there; only the type itself can check its values."""
-    module, name = getattr(kind, "__module__", "__main__"), getattr(kind, "__qualname__", "")
-    return f"{module}:{name}" if name.isidentifier() and module != "__main__" else None

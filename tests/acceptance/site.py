@@ -28,7 +28,7 @@ class Site:
     def __init__(self, delay_s: float) -> None:
         self.asked: Counter[str] = Counter()
         """How often each page was asked for, by the name behind the slash."""
-        self.in_flight = 0
+        self.in_flight = self.most = 0
         self.delay_s = delay_s
         self.lock = threading.Lock()
         self.url = ""
@@ -48,6 +48,7 @@ def site(delay_s: float = 0.0) -> Iterator[Site]:
             with there.lock:
                 there.asked[name] += 1
                 there.in_flight += 1
+                there.most = max(there.most, there.in_flight)
             try:
                 time.sleep(there.delay_s)  # how slow the site is, not a wait of the test
                 self._answer(name)

@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-import msgspec
 import pytest
 
 from headrace.core.call import Reply
@@ -14,6 +13,7 @@ from headrace.data import extract
 from headrace.data.extract import kind_of, text_of
 from headrace.task.extract import Extract, ExtractTask
 from headrace.task.mode import MODES, cpu_bound, mode_of
+from headrace.task.pipeline import Pipeline
 
 
 def task(**settings: Any) -> ExtractTask:
@@ -48,7 +48,7 @@ def test_an_item_without_a_document() -> None:
     """A column that nobody has, or no Fetch before it, is a mistake of the pipeline; an empty name is the item's."""
     with pytest.raises(UsageError, match="There is no column 'file'"):
         task(source="file").request(Item("k", 0, {"path": "a"}))
-    with pytest.raises(UsageError, match="no page to read"):
+    with pytest.raises(ItemError, match="no page to read"):
         task().request(Item("k", 0, {"path": "a"}))
     for nothing in (None, "", "  ", 7):
         with pytest.raises(ItemError, match="names no document"):
@@ -168,4 +168,4 @@ def test_a_value_of_the_pipeline_is_frozen() -> None:
     assert Extract() == Extract()
     with pytest.raises(AttributeError):
         Extract().max_chars = 5  # type: ignore[misc]
-    assert msgspec.json.decode(msgspec.json.encode(Extract()), type=Extract) == Extract()
+    assert Pipeline.from_dict(Pipeline(Extract()).to_dict()) == Pipeline(Extract())

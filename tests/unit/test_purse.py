@@ -246,11 +246,11 @@ def test_two_that_wait_do_not_wait_for_each_other(one: int, two: int, spent: int
         elif not process.calls:  # it waits for what the other holds, which is little beside its calls
             other = second if process is first else first
             assert other.calls
-            assert need > LIMIT - spent - sum(other.calls) - 4 * max(LIMIT // AHEAD_SHARE, *other.calls)
+            assert need > LIMIT - spent - sum(other.calls) - 6 * max(LIMIT // AHEAD_SHARE, *other.calls)
 
 
 def test_a_process_that_dies_takes_little_with_it() -> None:
-    """What is lost beside the calls in flight is at most four hundredths of the budget, or four calls."""
+    """What is lost beside the calls in flight is at most four hundredths of the budget, or six calls."""
     for limit, worst, in_flight in ((1_000_000, 10, 100), (1_000_000, 2000, 50), (100_000, 2000, 3)):
         books = Books()
         process = Process(books, "p", "r", limit)
@@ -261,7 +261,7 @@ def test_a_process_that_dies_takes_little_with_it() -> None:
                 process.purse.settle(process.calls.pop(0), worst // 20)
             process.settle_down()
         lost = process.purse.taken - process.purse.spent - sum(process.calls)
-        assert lost <= max(limit * 4 / AHEAD_SHARE, 4 * worst)
+        assert lost <= max(limit * 4 / AHEAD_SHARE, 6 * worst)
 
 
 def test_draws_are_few_and_no_call_waits_for_one() -> None:

@@ -1,7 +1,7 @@
 """What the commands of applications have in common with `headrace run`: its words, its display, its exit statuses."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -32,10 +32,11 @@ def asked_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def carry_out(
     args: argparse.Namespace, work: Ask[Any] | Pipeline[Any], ending: Callable[[Run[Any]], tuple[bool, list[str]]],
-    added: Added | None = None,
+    added: Added | None = None, items: Sequence[Any] | None = None,
 ) -> int:  # fmt: skip
     """Run it as `headrace run` does. `ending` writes the report, says whether it has all that belongs there, and what
-    is to be told; `added` gives columns of its own for each row of the output."""
+    is to be told; `added` gives columns of its own for each row of the output;
+    `items` stand in place of the table."""
     settings = settings_of(args, key=args.key, name=args.name, first=args.first)
     wishes = msgspec.structs.replace(wishes_of(args, args.input), ending=ending, added=added)
-    return execute(work, table_of(args), settings, wishes)
+    return execute(work, table_of(args) if items is None else items, settings, wishes)

@@ -17,7 +17,7 @@ from headrace.engine.snapshot import Snapshot
 from headrace.report.lines import Health, health, live_lines, log_line, opening_line
 from headrace.report.signs import Part, glyphs_of, printable
 from headrace.report.summary import failure_lines, summary_lines
-from headrace.report.text import cells
+from headrace.report.text import cells, plural
 
 LIVE_EVERY_S = 0.25
 FIRST_LINE_S = 5.0
@@ -28,6 +28,7 @@ _REASON_WIDTH = 300
 _SUSPEND_S = 1.0
 """A terminal that takes longer is on hold itself."""
 _NOTICE_WIDTH = 1000
+_NAME_WIDTH = 60
 _LEAST_WIDTH = 20
 """Of the summary, which stays: on a narrower terminal its lines wrap."""
 
@@ -93,6 +94,8 @@ class Display:
     def finish(self, snapshot: Snapshot) -> None:
         """The summary, once the run has ended."""
         self.close()
+        if not self._quiet and not self._animated:
+            self._log.announce(snapshot)
         lines = failure_lines(snapshot, self._glyphs) if self._quiet else summary_lines(snapshot, self._glyphs)
         self._print(lines)
         self._outlet.flush()
@@ -143,6 +146,7 @@ class Log:
         self._health: Health = "well"
         self._turn_s = 0.0
         self._told_stopping = False
+        self._announced: set[str] = set()
 
     def add(self, snapshot: Snapshot) -> None:
         if snapshot.state == "starting":
@@ -151,6 +155,7 @@ class Log:
             self._write(opening_line(snapshot))
             self._next_s = FIRST_LINE_S
             self._health = health(snapshot)
+        self.announce(snapshot)
         if snapshot.state == "stopping":
             if not self._told_stopping:
                 self._told_stopping = True
@@ -159,6 +164,13 @@ class Log:
             self._write(log_line(snapshot, self._told_s))
             self._told_s = snapshot.seconds
             self._next_s = snapshot.seconds + _interval_s(snapshot.seconds)
+
+    def announce(self, snapshot: Snapshot) -> None:
+        """The stages that have begun, each once, with what came first."""
+        for stage in snapshot.stages:
+            if stage.taken and stage.name not in self._announced:
+                self._announced.add(stage.name)
+                self._write(f"{printable(stage.name, _NAME_WIDTH, '...')} begins with {plural(stage.taken, 'item')}")
 
     def _has_turned(self, snapshot: Snapshot) -> bool:
         """Whether what was well no longer is, or the other way round; no more often than other lines come."""

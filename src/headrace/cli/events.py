@@ -95,6 +95,14 @@ class LimitChanged(Line, frozen=True, kw_only=True, tag="limit"):
     reason: str
 
 
+class Stage(Line, frozen=True, kw_only=True, tag="stage"):
+    """A stage of a pipeline has begun."""
+
+    seconds: float
+    stage: str
+    items: int
+
+
 class Held(Line, frozen=True, kw_only=True, tag="held"):
     """No call starts for a while."""
 
@@ -174,6 +182,7 @@ class Events:
         self._rows: int | None = None
         self._last = Snapshot()
         self._started = self._stopping = False
+        self._stages: set[str] = set()
         self._next_s = PROGRESS_EVERY_S
         self._changes_s = -math.inf
         self._held_until_s = -math.inf
@@ -194,6 +203,7 @@ class Events:
         if snapshot.state == "starting" or self.is_quiet:
             return
         self._start(snapshot)
+        self._begun(snapshot)
         self._changed(snapshot)
         self._hold(snapshot)
         is_early = snapshot.state == "ended" and snapshot.status != "finished"
@@ -262,6 +272,12 @@ class Events:
                 total=snapshot.total, concurrency=snapshot.concurrency or None, **self._facts,
             )
         )  # fmt: skip
+
+    def _begun(self, snapshot: Snapshot) -> None:
+        for stage in snapshot.stages:
+            if stage.taken and stage.name not in self._stages:
+                self._stages.add(stage.name)
+                self._put(Stage(time=_now(), seconds=_s(snapshot), stage=_short(stage.name), items=stage.taken))
 
     def _changed(self, snapshot: Snapshot) -> None:
         for each in snapshot.changes:

@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -70,7 +70,9 @@ class _Run:
         self.pipe = None if to_file else Pipe(columns_of(made.source.fields, made.schema))
 
 
-def execute(work: Ask[Any] | Pipeline[Any], items: str | Table, settings: Settings, wishes: Wishes) -> int:
+def execute(
+    work: Ask[Any] | Pipeline[Any], items: str | Table | Sequence[Any], settings: Settings, wishes: Wishes
+) -> int:
     """Run it, show it, write what was asked for; the exit status."""
     onlooker = wishes.events or Display(sys.stderr, quiet=wishes.quiet)
     onlooker.notice(wishes.said)
@@ -86,7 +88,7 @@ def execute(work: Ask[Any] | Pipeline[Any], items: str | Table, settings: Settin
         return runner.run(_execute(_Run(made, settings, wishes, onlooker)))
 
 
-def _is_terminal(items: str | Table) -> bool:
+def _is_terminal(items: str | Table | Sequence[Any]) -> bool:
     path = items.path if isinstance(items, Table) else items
     return path == "-" and sys.stdin is not None and sys.stdin.isatty()
 

@@ -201,6 +201,10 @@ def _width(text: str, most: int) -> int:
     return sum(map(cells, printable(text, most)))
 
 
+_OF_STAGE = ("model", "prompt", "name", "keep", "into", "count", "by", "every", "each", "url", "source")
+"""What is told of a stage."""
+
+
 def _facts(info: RunInfo, counts: Counts, now: float) -> Iterator[tuple[str, str, str]]:
     """Name, value and style of each line."""
     spec, status = info.spec, status_of(info)
@@ -219,6 +223,7 @@ def _facts(info: RunInfo, counts: Counts, now: float) -> Iterator[tuple[str, str
         yield "function", f"{spec.get('name')} {spec.get('version') or ''}".rstrip(), ""
     if not spec.get("keep_prompts", True):
         yield "asked", "(prompts and items were not kept)", "dim"
+    yield from [("stage", _stage(stage), "") for stage in spec.get("stages") or ()]
     for name, place in (("asked", "prompt"), ("system", "system"), ("returns", "returns")):
         if spec.get(place):
             yield name, as_text(spec[place]), ""
@@ -238,6 +243,14 @@ def _facts(info: RunInfo, counts: Counts, now: float) -> Iterator[tuple[str, str
     figures = snapshot_of(info.figures)
     if figures is not None and figures.calls:
         yield "pace", _pace(figures), ""
+
+
+def _stage(told: Mapping[str, Any]) -> str:
+    """A stage of a pipeline in one line: its name, what it is, and what it does."""
+    name, kind = told.get("stage"), told.get("kind")
+    said = [str(name) if name == kind else f"{name} ({kind})"]
+    said += [f"{each} {as_text(told[each])}" for each in _OF_STAGE if told.get(each)]
+    return ", ".join(said)
 
 
 def _budget(info: RunInfo) -> str:

@@ -23,7 +23,7 @@ from headrace.report.text import one_line
 if TYPE_CHECKING:
     from headrace.cli.events import Events
 
-_ATTENDED = (["run"], ["tweets"], ["calls"])
+_ATTENDED = (["run"], ["tweets"], ["calls"], ["audit"], ["documents"])
 _GONE = (errno.EPIPE, errno.EIO, errno.ENXIO)
 """A reader that left, a terminal that is closed."""
 
@@ -146,7 +146,9 @@ def _parser(word: str | None = None) -> argparse.ArgumentParser:
         ("runs", "list, show, export and resume runs", _add_runs),
         ("tweets", "find the tweets of a feed that are worth a closer look, and take it", _add_tweets),
         ("calls", "an insight for each phone call of a table, and a report on all of them", _add_calls),
+        ("audit", "how visible brands are in what models answer", _add_audit),
         ("quality", "find what is wrong with a folder of tests", _add_quality),
+        ("documents", "what documents are and say, one by one and together", _add_documents),
         ("config", "show which settings hold, and where each was said", _add_config),
         ("local", "the small model that runs on this machine", _add_local),
         ("simulate", "a provider to test against, over HTTP", _add_simulate),
@@ -186,6 +188,18 @@ def _add_calls(words: argparse.ArgumentParser) -> None:
     from headrace.cli import calls  # noqa: PLC0415 - see above
 
     calls.add_arguments(words)
+
+
+def _add_audit(words: argparse.ArgumentParser) -> None:
+    from headrace.cli import audit  # noqa: PLC0415 - see above
+
+    audit.add_arguments(words)
+
+
+def _add_documents(words: argparse.ArgumentParser) -> None:
+    from headrace.cli import documents  # noqa: PLC0415 - see above
+
+    documents.add_arguments(words)
 
 
 def _add_quality(words: argparse.ArgumentParser) -> None:

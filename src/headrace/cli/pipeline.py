@@ -1,6 +1,7 @@
 """A pipeline in a TOML file: `headrace run pipeline.toml INPUT`. Enters the file's name, leaves the pipeline."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,23 @@ def pipeline_of(path: str, args: argparse.Namespace, model: Model | None) -> Pip
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no TOML: {error}.", hint="See toml.io.") from None
+    if model is None and (stage := _unsaid(data)):
+        raise UsageError(
+            f"{path}: Stage {stage} asks, and no model is said.", hint='Give --model, or in the stage: model = "...".'
+        )
     try:
         return Pipeline.from_dict(data, model=model)
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
+
+
+def _unsaid(data: Mapping[str, Any]) -> int:
+    """The number of the first stage that asks a model and names none; 0 where there is none. What is no pipeline is
+    told elsewhere."""
+    stages = data.get("stage")
+    for number, stage in enumerate(stages if isinstance(stages, list) else (), 1):
+        parts = stage.get("stages", ()) if isinstance(stage, Mapping) else ()
+        for each in (stage, *(parts if isinstance(parts, list) else ())):
+            if isinstance(each, Mapping) and each.get("kind") == "ask" and "model" not in each:
+                return number
+    return 0

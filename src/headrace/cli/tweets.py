@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
 
     def ending(run: Any) -> tuple[bool, list[str]]:
-        scan = tweets.scan_of(run)
+        scan = tweets.scan_of(run, args.text)
         if args.report is not None:
             run.report(args.report, sections=tweets.sections(scan, args.text), title="Tweets worth a closer look")
         return True, [_told(scan)]

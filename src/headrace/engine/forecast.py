@@ -92,6 +92,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     in_time: float | None = None
     """The share of rehearsals that ended before the deadline."""
 
+    def __repr__(self) -> str:
+        """The middle of each range, and how far it goes; `headrace plan` draws it all."""
+        parts = [f"{self.items:,} items", f"{self.calls.p50:,.0f} calls", _range(self.seconds, "{:,.3g} s")]
+        if self.usd is not None:
+            parts.append(_range(self.usd, "${:,.3g}"))
+        if self.binding:
+            parts.append(f"bound by {self.binding}")
+        return f"<Plan: {', '.join(parts)}>"
+
     @property
     def spread(self) -> float:
         """P90 to P10 of the time."""
@@ -114,3 +123,7 @@ def forecast_name(run: str) -> str:
 
 
 _plan = msgspec.json.Decoder(Plan)
+
+
+def _range(found: Range, form: str) -> str:
+    return f"{form.format(found.p50)} ({form.format(found.p10)} to {form.format(found.p90)})"

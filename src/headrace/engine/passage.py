@@ -60,7 +60,7 @@ def took_of_failure(error: HeadraceError) -> Took:
     paid = error.reply
     return Took(
         error.attempts, paid.seconds if paid else 0.0, paid.input_tokens if paid else None,
-        paid.output_tokens if paid else None, paid.usd if paid else None, cached=False,
+        paid.output_tokens if paid else None, paid.usd if paid else None, cached=paid.cached if paid else False,
     )  # fmt: skip
 
 

@@ -306,8 +306,12 @@ class Runner:
 
     def _started(self) -> RunStarted:
         info, source = self.info, self._source
-        asking = [stage.stated.get(Unit.CONCURRENCY, 0) for stage in self._stages if isinstance(stage, Calling)]
-        in_flight = int(asking[0]) if len(asking) == 1 else 0
+        asking = {  # several stages of one account share its places
+            (stage.account, stage.stated.get(Unit.CONCURRENCY, 0))
+            for stage in self._stages
+            if isinstance(stage, Calling)
+        }
+        in_flight = int(next(iter(asking))[1]) if len(asking) == 1 else 0
         stages = tuple(stage.info for stage in self._stages)
         return RunStarted(_now(), info.id, info.name, info.source, source.total, in_flight, stages)
 

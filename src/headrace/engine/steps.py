@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from headrace.core.errors import FunctionError, HeadraceError, ItemError
 from headrace.core.item import Item, extended
-from headrace.engine.passage import NOTHING, Passage, dropped, failed
+from headrace.engine.passage import NOTHING, Passage, dropped, failed, finished
 from headrace.engine.roll import Roll
 from headrace.engine.stage import KEY_SIGN, Next, spread
 
@@ -22,9 +22,10 @@ Fold = Callable[[Any, Any], Any]
 class _Local:
     """What such stages have in common: they read each item, and those that cannot be read fail."""
 
-    def __init__(self, name: str, roll: Roll, onward: Next) -> None:
+    def __init__(self, name: str, roll: Roll, onward: Next | None) -> None:
+        """`onward` is None for the last stage."""
         self.name = name
-        self._roll, self._onward = roll, onward
+        self._roll, self._onward = roll, onward or self._end
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -39,6 +40,9 @@ class _Local:
     async def finish(self, *, whole: bool) -> None:  # noqa: ARG002 - what is held back, is by those that hold it
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def _end(self, passages: list[Passage]) -> None:
+        await self._roll.end([finished(passage, self.name) for passage in passages])
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))
@@ -68,7 +72,7 @@ class _Local:
 class Sieve(_Local):
     """Lets through the items for which the condition holds."""
 
-    def __init__(self, name: str, roll: Roll, onward: Next, condition: Read) -> None:
+    def __init__(self, name: str, roll: Roll, onward: Next | None, condition: Read) -> None:
         super().__init__(name, roll, onward)
         self._condition = condition
 
@@ -82,7 +86,7 @@ class Sieve(_Local):
 class Spread(_Local):
     """Makes an item of each element of a column."""
 
-    def __init__(self, name: str, roll: Roll, onward: Next, column: str) -> None:
+    def __init__(self, name: str, roll: Roll, onward: Next | None, column: str) -> None:
         super().__init__(name, roll, onward)
         self._column = column
 
@@ -114,7 +118,7 @@ class Best(_Local):
     """
 
     def __init__(
-        self, name: str, roll: Roll, onward: Next, *, most: int, score: Read, so_far: bool, within_s: float | None,
+        self, name: str, roll: Roll, onward: Next | None, *, most: int, score: Read, so_far: bool, within_s: float | None,
         again: bool = False, distinct: str = "",
     ) -> None:  # fmt: skip
         """`score` is better the larger it is."""
@@ -212,7 +216,7 @@ class Gather(_Local):
         self,
         name: str,
         roll: Roll,
-        onward: Next,
+        onward: Next | None,
         *,
         by: str = "",
         every: int = 0,

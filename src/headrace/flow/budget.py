@@ -3,10 +3,10 @@
 1. Money is counted in whole billionths of a dollar, what is spent rounded up: sums are exact, and never too small.
 2. A call is let in only where its worst case fits into what this purse holds; the durable books counted that as taken
    before. What a call came to is known to the purse at once, and to the books at the next draw.
-3. A purse holds what its calls in flight may take, and something ahead: the worst case of a call, or half of what is
-   in flight where that is more, but then at most a hundredth of the budget. It draws when it has less ahead than
-   that, up to twice as much, so that calls do not wait for the disk; what is far more it gives back. So a process that
-   dies takes little with it: what it held counts as spent.
+3. A purse holds what its calls in flight may take, the worst case of one more, and a step ahead: again the worst case of
+   a call, or half of what is in flight where that is more, but then at most a hundredth of the budget. It draws when it
+   has less, up to two steps, so that calls do not wait for the disk; more than twice that it gives back. So a process
+   that dies takes little with it: what it held counts as spent.
 4. Where the next call does not fit, first what is left is drawn; then calls in flight are waited for, which mostly take
    less than their worst case; then what others hold. Meanwhile it holds nothing for itself, so that two that wait do not
    wait for each other. Where all that could not be enough, the budget is spent.
@@ -23,8 +23,6 @@ NANO = 1_000_000_000
 AHEAD_SHARE = 100
 LOOK_AGAIN_S = 0.5
 """How often to look whether another process has given something back."""
-_FAR = 4
-"""So many times what it wants ahead is given back."""
 
 
 class Next(Enum):
@@ -103,9 +101,11 @@ class Purse:
         self.spent += self.reserved
         self.reserved = self._in_flight = 0
 
-    def _ahead(self, need: int) -> int:
+    def _levels(self, need: int) -> tuple[int, int]:
+        """Less than the first is too little ahead; the second is enough."""
         usual = self.reserved // self._in_flight if self._in_flight else need or self._last
-        return max(usual, min(self.reserved // 2, self.limit // AHEAD_SHARE), 1)
+        step = max(usual, min(self.reserved // 2, self.limit // AHEAD_SHARE), 1)
+        return usual + step, usual + 2 * step
 
     def first(self) -> Draw:
         """The draw to begin with, before anything is known of calls."""
@@ -114,19 +114,20 @@ class Purse:
     def next(self, need: int = 0, promised: int = 0) -> Draw | Next:
         """What to do now. `need` is the worst case of the first call that waits, 0 where none does; `promised` of those
         that were told to go on and have not taken it yet."""
-        free, room, ahead = self.free - promised, self.room, self._ahead(need)
+        free, room = self.free - promised, self.room
         if need and need > free:
             return self._short(need, promised)
         if room < 0 < free:  # the limit was lowered
             return Draw(self.reserved + promised + max(0, free + room))
-        if (room > 0 and free < ahead) or free > _FAR * max(ahead, self.limit // AHEAD_SHARE, need):
-            return Draw(self.reserved + promised + max(need, 2 * ahead))
+        low, high = self._levels(need)
+        if (room > 0 and free < low) or free > 2 * max(high, 2 * self.limit // AHEAD_SHARE, need):
+            return Draw(self.reserved + promised + max(need, high))
         return Next.GO_ON
 
     def _short(self, need: int, promised: int) -> Draw | Next:
         held = self.reserved + promised
         if self.room > 0 or not (held or self._looked):
-            return Draw(held + max(need, 2 * self._ahead(need)), looks=True)
+            return Draw(held + max(need, self._levels(need)[1]), looks=True)
         if held:
             return Next.GO_ON  # what is in flight will tell
         if self.free + self.others + self.room < need:

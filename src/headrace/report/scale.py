@@ -42,7 +42,7 @@ def label(value: float, step: float, most: float) -> str:
     if abs(value) < step / 1e6:
         return "0"
     if most >= 1e15 or step < 1e-6:
-        return f"{value:.3g}"
+        return f"{value:.{max(3, math.ceil(math.log10(most / step)) + 1)}g}"
     for least, unit, name in _UNITS:
         if most >= least:
             return f"{value / unit:,.{_decimals(step / unit)}f}{name}"

@@ -1,6 +1,7 @@
 """A section that a program adds to a page: what it found, as plain values in, markup out in which all text is escaped."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from headrace.report.chart import Bar, bars, legend, shares
@@ -10,6 +11,8 @@ from headrace.report.text import shown
 
 _CELL_MAX = 4_000
 _ROWS_MAX = 1_000
+_FIELD = '<div class="field">'
+"""Cards that stand side by side."""
 _COLOURS = ("f-bar", "w-requests", "w-tokens", "w-backoff", "w-input", "w-retries", "w-output", "w-other")
 _EMPTY = "\N{EN DASH}"
 
@@ -43,16 +46,25 @@ class Section:
     def bars(self, heading: str, counts: Mapping[str, int], unit: str = "items") -> "Section":
         """How often each word was found, as bars, with its share of all."""
         table = bars([Bar(str(word), count) for word, count in counts.items()], sum(counts.values()), (heading, unit))
-        return self._with(f'<div class="field"><header><h3>{esc(heading)}</h3></header>{table}</div>')
+        return self._with(f"{_FIELD}<header><h3>{esc(heading)}</h3></header>{table}</div>")
 
-    def shares(self, heading: str, rows: Mapping[str, Mapping[str, int]]) -> "Section":
-        """A bar for each row, divided into its parts: as agents compared by the sentiment of their calls."""
+    def shares(
+        self,
+        heading: str,
+        rows: Mapping[str, Mapping[str, int]],
+        *,
+        bad: Collection[str] = (),
+        faint: Collection[str] = (),
+    ) -> "Section":
+        """A bar for each row, divided into its parts: as agents compared by the sentiment of their calls. Parts that are
+        `bad` have the colour of what went wrong, `faint` ones none."""
         parts = list(dict.fromkeys(part for row in rows.values() for part in row))
         colour = {part: _COLOURS[min(number, len(_COLOURS) - 1)] for number, part in enumerate(parts)}
+        colour |= dict.fromkeys(bad, "f-bad") | dict.fromkeys(faint, "f-rest")
         body = "".join(_shared(name, row, colour) for name, row in rows.items())
-        keys = legend([(css, str(part)) for part, css in colour.items()])
+        keys = legend([(css, str(part)) for part, css in colour.items() if part in parts])
         table = f'<table class="plain shared"><tbody>{body}</tbody></table>'
-        return self._with(f'<div class="field"><header><h3>{esc(heading)}</h3></header>{keys}{table}</div>')
+        return self._with(f"{element('h3', esc(heading))}{keys}{table}")
 
     def table(self, rows: Sequence[Mapping[str, object]], heading: str = "") -> "Section":
         """A row for each mapping; its keys are the columns. Long texts are folded."""
@@ -75,7 +87,11 @@ class Section:
 
     @property
     def html(self) -> str:
-        return f'<div class="told">{"".join(self._parts)}</div>' if self._parts else ""
+        parts = "".join(
+            element("div", "".join(group), "fields") if is_field else "".join(group)
+            for is_field, group in groupby(self._parts, lambda part: part.startswith(_FIELD))
+        )
+        return element("div", parts, "told")
 
     def _with(self, part: str) -> "Section":
         if part:

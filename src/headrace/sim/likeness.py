@@ -4,6 +4,7 @@ What was learnt of few calls is uncertain: each draw takes shares that might hav
 bootstrap: a Dirichlet over the bins that were met).
 """
 
+import asyncio
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from random import Random
 
 import msgspec
 
-from headrace.core.call import Reply, Request
+from headrace.core.call import Call, Reply, Request
 from headrace.core.errors import HeadraceError, Overloaded, Rejected, Transient
 from headrace.core.limits import Learnt, Unit
 from headrace.flow.quantiles import WIDTH, middle
@@ -23,6 +24,9 @@ from headrace.provider.simulated import After, Simulated, Step, Visit, most_outp
 from headrace.provider.weather import Knee
 
 _HALF = math.log(WIDTH) / 2
+_BATCH = 256
+_WALL_S = 1.7e9
+"""What the calendar says as a rehearsal begins: any time will do."""
 _OWN_FAULT = frozenset({"rejected", "filtered", "context-too-long"})
 _SAID = "As an earlier call failed."
 
@@ -87,6 +91,7 @@ class Draws:
         self._middles = [middle(place) for place in places]
         self._sums = list(accumulate(weights))
         self._random = chance.random
+        self._drawn: list[float] = []
 
     def mean(self) -> float:
         if not self._sums:
@@ -95,55 +100,147 @@ class Draws:
         return sum(share * value for share, value in zip(shares, self._middles, strict=True)) / self._sums[-1]
 
     def next(self) -> float:
+        if not self._drawn:
+            self._drawn = self._batch()
+        return self._drawn.pop()
+
+    def _batch(self) -> list[float]:
+        """One by one they take twice as long."""
         if not self._sums:
-            return 0.0
-        at = self._random() * self._sums[-1]
-        value = self._middles[min(bisect_right(self._sums, at), len(self._middles) - 1)]
-        return value * math.exp(_HALF * (2.0 * self._random() - 1.0))
+            return [0.0] * _BATCH
+        middles, random, total, ends = self._middles, self._random, self._sums[-1], self._sums[:-1]
+        return [
+            middles[bisect_right(ends, random() * total)] * math.exp(_HALF * (2.0 * random() - 1.0))
+            for _ in range(_BATCH)
+        ]
 
 
-class Likeness:
-    """A provider that answers as the endpoint did. `certain`: exactly so, and not as it may have been meant to."""
+class Kind:
+    """The calls of one stage: how long they take, how much they answer, how they fail. `certain`: exactly as they were
+    seen, and not as they may have been meant to be."""
 
-    def __init__(self, known: Known, seed: int, *, max_output: int | None = None, certain: bool = False) -> None:
-        chance = Random(seed)  # noqa: S311 - a rehearsal
+    def __init__(self, known: Known, chance: Random, *, max_output: int | None = None, certain: bool = False) -> None:
         self.seconds = Draws(known.seconds, chance, certain=certain)
         self.output_tokens = Draws(known.output_tokens, chance, certain=certain)
+        self._has_output = bool(known.output_tokens)
         self._max_output = max_output
         self._random = chance.random
         self._faults = _faults(known, chance, certain=certain)
-        self.provider = _Understudy(
-            script=self._step, limits=known.limits, headers=known.headers, ledger=Ledger(per_item=False),
-            knee=Knee(known.knee) if known.knee is not None else None,
-        )  # fmt: skip
+        self.talks = True
+        """Whether its tokens count: a function's do not."""
+        self.calls = self.paid = self.into = self.out = 0
+        """Sent; answered, and the tokens of those."""
 
-    def _step(self, request: Request) -> Step:
+    def fault(self) -> Step | None:
         if self._faults:
             share = self._random()
             for below, fault in self._faults:
                 if share < below:
                     return fault
-        output_tokens = round(self.output_tokens.next())
-        if self._max_output is not None:
-            output_tokens = min(output_tokens, self._max_output)
-        content = request.messages[0].content
-        return After(self.seconds.next(), Reply("", "stop", len(content) // 4, output_tokens))
+        return None
+
+    def tokens_out(self) -> int:
+        if not self._has_output:
+            return 0
+        found = round(self.output_tokens.next())
+        return found if self._max_output is None else min(found, self._max_output)
 
 
-class _Understudy(Simulated):
-    """The simulated provider without what names an item: its script looks at sizes alone."""
+class Likeness:
+    """A provider that holds what the endpoint's limits are, for the calls of all stages that ask it."""
 
-    def arrive(self, request: Request) -> Visit:
-        visit = _Visit(request)
-        door, in_flight = self.door, self.ledger.in_flight
+    def __init__(self, known: Known) -> None:
+        self.provider = Simulated(
+            limits=known.limits, headers=known.headers, ledger=Ledger(per_item=False),
+            knee=Knee(known.knee) if known.knee is not None else None,
+        )  # fmt: skip
+
+    def call_of(self, kind: Kind, ends_s: list[float] | None = None) -> Call:
+        """For a stage whose calls are of this kind; `ends_s` is when each was answered, where that is asked for."""
+        door, ledger = self.provider.door, self.provider.ledger
+        simple, clock = not door.watched and door.knee is None, self.provider.clock
+
+        async def call(request: Request) -> Reply:
+            kind.calls += 1
+            content = request.messages[0].content
+            step = kind.fault()
+            if step is not None or not simple:
+                reply = await self._met(kind, _Visit(request, content), step)
+                if ends_s is not None:
+                    ends_s.append(clock())
+                return reply
+            into, out, seconds = len(content) // 4, kind.tokens_out(), kind.seconds.next()
+            ledger.in_flight += 1
+            try:
+                await _pass(seconds)
+            finally:
+                ledger.in_flight -= 1
+            if ends_s is not None:
+                ends_s.append(clock())
+            return _paid(kind, into, out)
+
+        return call
+
+    async def _met(self, kind: Kind, visit: "_Visit", step: Step | None) -> Reply:
+        """A call that fails, or that meets a limit."""
+        provider, door, ledger = self.provider, self.provider.door, self.provider.ledger
         if door.watched:
-            visit.ending = door.stop(self.clock(), in_flight, visit.asked, most_output(request) or 0)
-        if visit.ending is None:
-            self._follow_script(visit)
-            if door.knee is not None:
-                visit.latency_s *= door.stretch(in_flight + 1)
-        self.ledger.arrived()
-        return visit
+            visit.ending = door.stop(provider.clock(), ledger.in_flight, visit.asked, most_output(visit.request) or 0)
+        refused = visit.ending is not None
+        if not refused:
+            self._begin(kind, visit, step)
+        ledger.arrived()
+        try:
+            if visit.ending is Fault.HANG:
+                await asyncio.get_running_loop().create_future()
+            if visit.latency_s or not (refused or visit.ending is Fault.THROTTLED_429):
+                await _pass(visit.latency_s)
+            reply = provider.outcome(visit)
+        finally:
+            ledger.in_flight -= 1
+        if provider.tells:
+            clock_s = provider.clock()
+            hints = provider.notice.hints(door.levels(clock_s), _WALL_S + door.now_s(clock_s))
+            reply = msgspec.structs.replace(reply, hints=hints)
+        _paid(kind, visit.asked, reply.output_tokens or 0)
+        return reply
+
+    def _begin(self, kind: Kind, visit: "_Visit", step: Step | None) -> None:
+        if isinstance(step, After):
+            visit.latency_s = step.latency_s
+            visit.ending = step.step if not isinstance(step.step, str) else None
+        elif isinstance(step, Fault):
+            visit.ending = step
+        else:
+            visit.ending = Reply("", "stop", visit.asked, kind.tokens_out())
+            visit.latency_s = kind.seconds.next()
+        door = self.provider.door
+        if door.knee is not None:
+            visit.latency_s *= door.stretch(self.provider.ledger.in_flight + 1)
+
+
+def _paid(kind: Kind, into: int, out: int) -> Reply:
+    kind.paid += 1
+    kind.into += into
+    kind.out += out
+    return Reply("", "stop", into, out)
+
+
+async def _pass(seconds: float) -> None:
+    """As asyncio.sleep, for what is cancelled hardly ever."""
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    alarm = loop.call_later(seconds, _wake, waiter)
+    try:
+        await waiter
+    except BaseException:
+        alarm.cancel()
+        raise
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class _Visit(Visit):
@@ -151,9 +248,9 @@ class _Visit(Visit):
 
     __slots__ = ()
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, content: str) -> None:
         self.request, self.text, self.prompt = request, "", b""
-        self.asked = len(request.messages[0].content) // 4
+        self.asked = len(content) // 4
         self.latency_s = 0.0
         self.ending = None
 

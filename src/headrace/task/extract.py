@@ -17,6 +17,8 @@ from headrace.task.work import check_when
 COLUMNS = ("title", "text", "headings", "links", "language", "pages", "unread")
 """What can be known of a document."""
 _LEAST_CHARS = 200
+NO_PAGE = "There is no page to read."
+NO_PAGE_HINT = "Put Fetch before Extract, or name the column with the file's path: Extract(source=...)."
 
 Locate = Callable[[str], tuple[str, bytes]]
 """From what a column holds to where the file lies and the digest of its content, empty where it cannot be read."""
@@ -100,10 +102,7 @@ class ExtractTask:
     def _of_page(self, item: Item) -> tuple[dict[str, Any], bytes]:
         page = item.page
         if not isinstance(page, Page):
-            raise UsageError(
-                "There is no page to read.",
-                hint="Put Fetch before Extract, or name the column with the file's path: Extract(source=...).",
-            )
+            raise ItemError(NO_PAGE, hint=NO_PAGE_HINT)
         body = page.text if page.is_text else page.data
         said = {"content_type": page.content_type, "charset": page.charset, "url": page.final_url or page.url}
         content = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)

@@ -15,7 +15,7 @@ from headrace.core.call import Reply, Request
 from headrace.core.digest import Digest, canonical, digest_of
 from headrace.core.errors import AnswerError, FunctionError
 from headrace.core.item import Item, extended
-from headrace.task.schema import gist
+from headrace.task.schema import gist, returns_of
 from headrace.task.work import Runnable
 
 RESULT = "result"
@@ -61,6 +61,16 @@ class FunctionTask:
                 f"What {self.label} returned is not of the type that it says ({gist(error)}).",
                 hint="Mend the function or its return annotation.",
             ) from None
+
+
+def schema_told(function: Any) -> dict[str, Any]:
+    """That of the Pydantic model which a function says it returns; empty where it says another type, or none."""
+    told = function if hasattr(function, "__annotations__") else type(function).__call__
+    try:
+        kind = typing.get_type_hints(told).get("return")
+    except (TypeError, NameError, AttributeError):
+        return {}
+    return returns_of(kind).schema if hasattr(kind, "model_json_schema") else {}
 
 
 def _converter(function: Any) -> Callable[[str], Any]:

@@ -115,7 +115,7 @@ def report_of(run: hr.Run[Any]) -> AuditReport:
         if outcome.error is not None
     ]
     known = [
-        outcome.cached
+        not outcome.attempts
         for outcome in run.drops()
         if outcome.stage == "scores" and outcome.item and outcome.item.get("domain")
     ]
@@ -141,7 +141,7 @@ def sections(report: AuditReport) -> list[hr.Section]:
     head = hr.Section("Dashboard", report.sentence)
     head.figures({
         "brands": len(best), "successful": report.successful, "failed": report.failed, "responses/s": report.per_second,
-        "sites known": "–" if report.cache_hit_rate is None else f"{report.cache_hit_rate:.0%}",
+        "sites known": "-" if report.cache_hit_rate is None else f"{report.cache_hit_rate:.0%}",
         "error rate": f"{report.error_rate:.1%}",
     })  # fmt: skip
     head.table([

@@ -57,7 +57,7 @@ class BrandScore(BaseModel):
     """The ten that are cited most."""
 
 
-def scored(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def scored(rows: Sequence[Mapping[str, Any]]) -> BrandScore:
     """The scores of one brand: a row for each answer, and one for each citation."""
     brand, own = str(rows[0]["brand"]), domain_of(str(rows[0].get("site") or ""))
     answers = [row for row in rows if not row["domain"]]
@@ -78,7 +78,7 @@ def scored(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         by_assistant={
             name: _percent(visible(row) for row in answers if row["assistant"] == name) or 0.0 for name in assistants
         },
-    ).model_dump()  # fmt: skip
+    )  # fmt: skip
 
 
 def is_named(row: Mapping[str, Any]) -> bool:
@@ -89,7 +89,7 @@ def visible(row: Mapping[str, Any]) -> float:
     """Of one answer, 0 to 1."""
     if not is_named(row):
         return 0.0
-    return 0.5 + 0.5 / row["rank"] if row.get("rank") else 0.5
+    return 0.5 + 0.5 / float(row["rank"]) if row.get("rank") else 0.5
 
 
 def rivals_of(row: Mapping[str, Any]) -> set[str]:
@@ -102,7 +102,12 @@ def quality(row: Mapping[str, Any], own: str) -> float:
     """Of one citation, 0 to 1."""
     if row.get("unreachable") or row.get("unreadable"):
         return 0.0
-    return 0.5 + 0.25 * (row["domain"] != own) + 0.25 * bool(row.get("names_brand"))
+    return 0.5 + 0.25 * (str(row["domain"]) != own) + 0.25 * names_brand(row)
+
+
+def names_brand(row: Mapping[str, Any]) -> bool:
+    """Whether a cited site's front page does."""
+    return str(row["brand"]).casefold() in f"{row.get('title') or ''}\n{row.get('text') or ''}".casefold()
 
 
 def total(parts: Mapping[str, float | None]) -> float | None:
@@ -119,7 +124,7 @@ def _sources(sites: Sequence[Mapping[str, Any]], own: str) -> list[Source]:
     rows = {str(row["domain"]): row for row in sites}
     return [
         Source(
-            domain=domain, cited=count, own=domain == own, names_brand=bool(rows[domain].get("names_brand")),
+            domain=domain, cited=count, own=domain == own, names_brand=names_brand(rows[domain]),
             state=rows[domain].get("unreachable") or rows[domain].get("unreadable") or "reached",
         )
         for domain, count in cited.most_common(_SHOWN)

@@ -16,6 +16,8 @@ from headrace.apps.audit.scores import scored
 QUERIES = 8
 SITE_CHARS = 10_000
 SITE_TIMEOUT_S = 5.0
+BRANDS_AT_ONCE = 32
+"""Their answers and sites are in memory until their scores are made."""
 
 QUERIES_PROMPT = """\
 Write {count} questions that people who know no brand by name, or compare a few, put to an assistant before they buy
@@ -69,7 +71,7 @@ def pipeline(
     `analyst` is the model that judges the answers. `allow` names private hosts that may be fetched. All other words are
     for the analyst's requests.
     """
-    how = {"params": params, "temperature": temperature, "max_tokens": max_tokens}
+    how: dict[str, Any] = {"params": params, "temperature": temperature, "max_tokens": max_tokens}
     answers = _answers(assistants, analyst, queries, how) if responses is None else [Collected.stage(responses)]
     return hr.Pipeline(
         *answers,
@@ -82,13 +84,13 @@ def pipeline(
         hr.Extract(
             max_chars=SITE_CHARS, when="domain != '' and unreachable == null", failure="unreadable", name="read"
         ),
-        hr.Map(told_of_site, when="domain != ''", name="look"),
         hr.Reduce(scored, each=True, name="scores"),
+        in_flight=BRANDS_AT_ONCE,
     )  # fmt: skip
 
 
 def _answers(
-    assistants: Sequence[str | hr.Model], analyst: str | hr.Model, queries: int, how: Mapping[str, Any]
+    assistants: Sequence[str | hr.Model], analyst: str | hr.Model, queries: int, how: dict[str, Any]
 ) -> list[hr.Ask[Any] | hr.Expand]:
     """Queries are generated, and each is put to each assistant as a person would put it: without a system message."""
     if not assistants:
@@ -113,9 +115,3 @@ def _answers(
             for label, model in zip(labels, assistants, strict=True)
         ),
     ]
-
-
-def told_of_site(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the scores need of a site: its text itself goes no further."""
-    text = f"{row.get('title') or ''}\n{row.get('text') or ''}"
-    return {"names_brand": str(row["brand"]).casefold() in text.casefold(), "text": None, "title": row.get("title")}

@@ -13,8 +13,8 @@ you."""
 PROMPT = """\
 {{{text}}}
 
-Summarise this phone call in one short sentence of at most 15 words, say what it is about, how the caller feels at its end,
-whether the matter is resolved, how well the agent did from 1 (badly) to 5 (very well), and why in a few words."""
+Summarise this phone call in one short sentence of at most 15 words: what was wanted and how it ended. Say what it is about,
+how the caller feels at its end, whether the matter is resolved, and how well the agent did, from 1 (badly) to 5 (very well)."""
 TOGETHER = """\
 These are summaries of phone calls:
 
@@ -43,7 +43,6 @@ class Insight(BaseModel):
     resolved: bool
     score: Annotated[int, Field(ge=1, le=5)]
     """How well the agent did."""
-    reason: Annotated[str, Field(min_length=5, max_length=50)]
 
 
 class CallInsight(BaseModel):

@@ -68,14 +68,15 @@ def _agents(report: CallReport) -> list[hr.Section]:
             for each in found
         ]
     )  # fmt: skip
-    section.shares(
-        "How callers feel at the end", {each.agent: {mood: each.sentiments[mood] for mood in MOODS} for each in found}
-    )
+    moods = {each.agent: {mood: each.sentiments[mood] for mood in MOODS} for each in found}
+    section.shares("How callers feel at the end", moods, bad=["negative"], faint=["neutral"])
     return [section]
 
 
 def _extremes(report: CallReport) -> list[hr.Section]:
-    section = hr.Section("Best and worst calls")
+    section = hr.Section(
+        "Best and worst calls", "By score, then whether the matter was resolved, then how the caller felt."
+    )
     for heading, calls in (("Best", best(report.insights)), ("Worst", worst(report.insights))):
         section.table(_told(calls), heading)
     return [section]
@@ -84,8 +85,8 @@ def _extremes(report: CallReport) -> list[hr.Section]:
 def _told(calls: Sequence[CallInsight]) -> list[dict[str, Any]]:
     return [
         {
-            "call": each.key, "agent": each.agent, "score": each.insight.score, "why": each.insight.reason,
-            "summary": each.insight.summary, "resolved": "yes" if each.insight.resolved else "no",
+            "call": each.key, "agent": each.agent, "score": each.insight.score, "why": each.insight.summary,
+            "caller": each.insight.sentiment, "resolved": "yes" if each.insight.resolved else "no",
         }
         for each in calls if each.insight is not None
     ]  # fmt: skip

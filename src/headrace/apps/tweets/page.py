@@ -48,7 +48,7 @@ def _feed(scan: Scan, text: str) -> hr.Section:
     section.figures(
         {"screened": scan.screened, "with a claim": scan.claims, "looked at closely": len(scan.picks), "failed": len(scan.failed)}
     )  # fmt: skip
-    section.bars("Sentiment", scan.sentiments, "tweets")
+    section.bars("Sentiment", dict(scan.sentiments.most_common()), "tweets")
     rows: list[Mapping[str, Any]] = [
         {"tweet": _words(row, text), "score": score, **{name: row[name] for name in Screening.model_fields}}
         for score, row in scan.others

@@ -77,7 +77,8 @@ async def ascan(
     """
     timing = timing_of(deadline=deadline, window=window)
     made = pipeline(model, top=top, text=text, topic=topic, **timing, **asked)
-    return scan_of(await hr.arun(made, feed, deadline=deadline, **{"max_failure_rate": MAX_FAILURE_RATE, **how}))
+    run = await hr.arun(made, feed, deadline=deadline, **{"max_failure_rate": MAX_FAILURE_RATE, **how})
+    return scan_of(run, text)
 
 
 def timing_of(*, deadline: float | None, window: float | None) -> dict[str, float | None]:
@@ -88,7 +89,7 @@ def timing_of(*, deadline: float | None, window: float | None) -> dict[str, floa
     return {"within": None, "window": window if soon is None else min(window, soon)}
 
 
-def scan_of(run: hr.Run[DeepDive]) -> Scan:
+def scan_of(run: hr.Run[DeepDive], text: str = "text") -> Scan:
     """What a run of the pipeline came to, read from its store in bounded memory."""
     picks = [
         Pick(outcome.key, outcome.item, _score(outcome.item) or 0.0, outcome.value)
@@ -96,20 +97,28 @@ def scan_of(run: hr.Run[DeepDive]) -> Scan:
     ]  # fmt: skip
     sentiments: Counter[str] = Counter()
     claims = 0
-    best: list[tuple[float, int, Mapping[str, Any]]] = []
     for row in _screened(run):
         sentiments[row["sentiment"]] += 1
         claims += bool(row["claim"])
-    for number, outcome in enumerate(run.drops()):
-        found = _score(outcome.item)
-        if found is not None:
-            entry = (found, -number, outcome.item)
-            heapq.heappush(best, entry) if len(best) < NEXT else heapq.heappushpop(best, entry)
     return Scan(
         run=run, picks=tuple(sorted(picks, key=lambda pick: -pick.score)), failed=tuple(run.failures()),
         screened=sentiments.total(), sentiments=sentiments, claims=claims,
-        others=tuple((each, row) for each, _, row in sorted(best, reverse=True)),
+        others=tuple(_next_best(run, text, {pick.tweet.get(text) for pick in picks})),
     )  # fmt: skip
+
+
+def _next_best(run: hr.Run[DeepDive], text: str, seen: set[Any]) -> Iterator[tuple[float, Mapping[str, Any]]]:
+    """Of those that were not chosen; each tweet once."""
+    best: list[tuple[float, int, Mapping[str, Any]]] = []
+    for number, outcome in enumerate(run.drops()):
+        found = _score(outcome.item)
+        words = outcome.item.get(text) if found is not None else None
+        if found is None or words in seen or any(row.get(text) == words for _, _, row in best):
+            continue
+        entry = (found, -number, outcome.item)
+        heapq.heappush(best, entry) if len(best) < NEXT else heapq.heappushpop(best, entry)
+    for score_of_it, _, row in sorted(best, key=lambda entry: entry[:2], reverse=True):
+        yield score_of_it, row
 
 
 def _screened(run: hr.Run[DeepDive]) -> Iterator[Mapping[str, Any]]:
