@@ -224,17 +224,16 @@ def test_a_deadline_leaves_the_rest_pending(cli: Cli) -> None:
 
 
 def test_the_use_of_limits_is_shown(cli: Cli) -> None:
-    """A8: how much of the stated requests and tokens a minute was used, live and on the page."""
-    ended = fine(
+    """A8: how much of the stated requests and tokens a minute was used, on the page."""
+    fine(
         cli.run(
             "audit", BRANDS, "--responses", without_links(cli), "--model", "sim:latency=0.05", "--rpm", "6000", "--tpm", "900000",
             "--report", "r.html",
         )
     )  # fmt: skip
     page = (cli.folder / "r.html").read_text("utf-8")
-    assert "6,000" in page
-    assert "900,000" in page
-    assert "requests" in ended.err
+    assert "of 6,000 (" in page
+    assert "of 900,000 (" in page
 
 
 def test_answers_and_sites_are_in_memory_for_so_many_brands() -> None:
@@ -326,15 +325,15 @@ def test_from_python(tmp_path: Path) -> None:
     ("table", "given", "status", "said"),
     [
         ("", None, 2, "empty"),
-        ("brand,product\n", None, 0, "0 successful"),
-        ("name\nAlder\n", None, 2, "brand"),
+        ("brand,product\n", None, 2, "no rows"),
+        ("name\nAlder\n", None, 2, "product"),
         ("brand,product\nAlder,kettles\n", "", 2, "no responses"),
         ("brand,product\nAlder,kettles\n", "{broken\n", 2, "cannot be read"),
         ("brand,product\nAlder,kettles\n", "[1]\n", 2, "no object"),
         ("brand,product\nAlder,kettles\n", '{"brand": "Alder"}\n', 2, "response 1"),
         ("brand,product\nAlder,kettles\n", '{"brand": "Other", "response": "x"}\n', 0, "0 brands scored"),
-        ('brand,product\n"A(l{d}er* \U0001f525 </b>",kettles\n', '{"brand": "a(l{d}er* \U0001f525  </b>", "response": null}\n', 2, "response 1"),
-        ('brand,product\n"A(l{d}er* \U0001f525 </b>",kettles\n', '{"brand": "a(l{d}er* \U0001f525  </b>", "response": ""}\n', 0, "1 brands scored"),
+        ('brand,product\n"A(l{d}er* \U0001f525 </b>",kettles\n', '{"brand": "a(l{d}er* \U0001f525  </b>", "response": null}\n', 0, "1 brand scored"),
+        ('brand,product\n"A(l{d}er* \U0001f525 </b>",kettles\n', '{"brand": "a(l{d}er* \U0001f525  </b>", "response": ""}\n', 0, "1 brand scored"),
     ],
 )  # fmt: skip
 def test_the_worst_tables(table: str, given: str | None, status: int, said: str, cli: Cli) -> None:

@@ -475,6 +475,54 @@ def a_function_that_raises(folder: Path) -> Told:
     return failed_item(folder, raising(ValueError("no such customer")))
 
 
+@situation("worker-died")
+def a_process_that_is_killed(folder: Path) -> Told:
+    """The system ends the process that works on an item: that item fails, and no other."""
+
+    def work(text: str) -> str:
+        if text == "one":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return text
+
+    run = hr.run(hr.cpu_bound(work), ["one", "two"], store=folder / "s.db")
+    assert run.ok == 1
+    return Told(str(next(run.failures()).error))
+
+
+@situation("document")
+def a_document_that_is_broken(folder: Path) -> Told:
+    """It ends where it begins."""
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing more")
+    run = hr.run(hr.Extract(source="file"), [{"file": str(folder / "broken.pdf")}], store=folder / "s.db")
+    return Told(str(next(run.failures()).error))
+
+
+@situation("page")
+def a_page_of_this_machine(folder: Path) -> Told:
+    """An address that a web page has no business with, unless it is allowed by name."""
+    run = hr.run(hr.Fetch("{item}"), ["http://127.0.0.1:9/"], store=folder / "s.db")
+    return Told(str(next(run.failures()).error))
+
+
+@situation("budget-spent", 3)
+def a_budget_that_is_spent(folder: Path) -> Told:
+    """It stops before it is passed, and a larger one goes on with what is left."""
+    cli = Cli(folder)
+    rows_of(cli)
+    cli.file("prices.toml", '["openai:m"]\ninput = 10\noutput = 10\n')
+    asked: list[Asked] = []
+
+    def answered(each: Asked) -> Answer:
+        asked.append(each)
+        return completion("fine")
+
+    with endpoint(answered) as server:
+        words = ("run", "a.csv", *ASK, *at(server.url), "--prices", "prices.toml", "--max-tokens", "100")
+        return pays_once(
+            cli, lambda: cli.run(*words, "--budget", "0.0042"), lambda: cli.run(*words, "--budget", "1"), asked
+        )
+
+
 @situation("unsupported")
 def a_means_that_a_model_lacks(folder: Path) -> Told:
     """It costs one refused call, and is no item's failure."""

@@ -338,7 +338,7 @@ def test_stages_alone(tmp_path: Path) -> None:
 def test_groups_of_values_that_look_alike(tmp_path: Path) -> None:
     """The number 1, the text "1", true and null are groups of their own, and each has an outcome."""
     rows = [{"g": value} for value in (1, "1", True, None, "None", "=1", 1)]
-    run = hr.run(hr.Reduce(by="g"), rows, store=tmp_path / "s.db")
+    run: Any = hr.run(hr.Reduce(by="g"), rows, store=tmp_path / "s.db")
     assert sorted(len(outcome.value) for outcome in run) == [1, 1, 1, 1, 1, 2]
     assert len({outcome.key for outcome in run}) == 6
     assert run.pending == 0
@@ -348,7 +348,7 @@ def test_groups_of_values_that_look_alike(tmp_path: Path) -> None:
 def test_modes_of_a_map(tmp_path: Path, mode: Any) -> None:
     """Wherever a function runs, the results are the same; processes are others than this one."""
     function = doubled if mode == "async" else squared
-    run = hr.run(hr.Pipeline(hr.Map(function, mode=mode), hr.Filter("n > 2")), ROWS, store=tmp_path / "s.db")
+    run: Any = hr.run(hr.Pipeline(hr.Map(function, mode=mode), hr.Filter("n > 2")), ROWS, store=tmp_path / "s.db")
     column = "double" if mode == "async" else "square"
     assert [outcome.item["n"] for outcome in run] == list(range(3, 10))
     assert [outcome.value[column] for outcome in run] == [
@@ -376,7 +376,7 @@ def test_sync_is_one_after_another(tmp_path: Path) -> None:
                 at_work[0] -= 1
             return int(row["n"])
 
-        run = hr.run(hr.Pipeline(hr.Map(work, mode=mode), hr.Filter("n >= 0")), ROWS, store=tmp_path / "s.db")  # type: ignore[arg-type]
+        run = hr.run(hr.Pipeline(hr.Map(work, mode=mode), hr.Filter("n >= 0")), ROWS, store=tmp_path / "s.db")
         assert run.ok == 10
     assert most["sync"] == 1
     assert most["thread"] >= 2
@@ -386,7 +386,7 @@ def test_fetch_and_read_a_site(tmp_path: Path, pages: Site) -> None:
     """Pages are fetched once, also where a run is repeated; equal addresses share; the row has the page's columns."""
     links = [{"link": f"{pages.url}/{name}"} for name in ("py-a", "py-b", "py-a", "gone-py")]
     pipeline = hr.Pipeline(hr.Fetch("{link}", allow=("127.0.0.1",)), hr.Extract(keep=("title", "text", "links")))
-    run = hr.run(pipeline, links, store=tmp_path / "s.db")
+    run: Any = hr.run(pipeline, links, store=tmp_path / "s.db")
     assert (run.ok, run.failed) == (3, 1)
     first, second, same, gone = run
     assert words("py-a") in first.value["text"]

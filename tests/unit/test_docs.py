@@ -150,7 +150,7 @@ def test_every_signature_is_told_as_it_is(name: str) -> None:
     function = ast.parse(f"def f({words}): ...").body[0]
     assert isinstance(function, ast.FunctionDef)
     arguments = function.args
-    plain = arguments.posonlyargs + arguments.args
+    plain = arguments.posonlyargs + arguments.args + ([arguments.vararg] if arguments.vararg else [])
     values = [None] * (len(plain) - len(arguments.defaults)) + arguments.defaults + arguments.kw_defaults
     names = [each.arg for each in plain + arguments.kwonlyargs]
     there = inspect.signature(getattr(headrace, name)).parameters

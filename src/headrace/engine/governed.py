@@ -20,7 +20,7 @@ from headrace.core.errors import (
     Untrusted,
     Verdict,
 )
-from headrace.core.event import CallEnded, CallStarted, Event
+from headrace.core.event import CallEnded, CallStarted
 from headrace.core.limits import Cost, End, Hints, Unit
 from headrace.engine.governor import Governor, Lane
 from headrace.engine.watch import Attempt, Watch
@@ -137,7 +137,7 @@ class Governed:
         loop = asyncio.get_running_loop()
         last = tries.failures >= self._retry.attempts - 1
         attempt = Attempt(request, size, loop.time(), tries.timeouts, last=last, is_backup=is_backup)
-        self._emit(CallStarted(attempt.start_s, tries.attempts, is_backup, self._stage))
+        self.lane.emit(CallStarted(attempt.start_s, tries.attempts, is_backup, self._stage))
         self.sent += 1
         self.watch.begin(attempt, loop)
         over = _Over()
@@ -213,7 +213,7 @@ class Governed:
         ended = CallEnded(
             now_s, now_s - attempt.start_s, over.kind, over.said, over.status, over.paid, self._stage, *over.tokens, over.usd
         )  # fmt: skip
-        self._emit(ended)
+        self.lane.emit(ended)
         tokens = (ended.input_tokens, ended.output_tokens)
         self.governor.experience.add(over.kind, ended.seconds, attempt.size, *tokens)
         if not over.goes_on:
@@ -290,9 +290,6 @@ class Governed:
             hint_s=error.retry_after_s if isinstance(error, CallError) else None,
             chance=self._chance,
         )
-
-    def _emit(self, event: Event) -> None:
-        self.lane.emit(event)
 
 
 class _Over:

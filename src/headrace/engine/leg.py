@@ -167,7 +167,7 @@ class Leg:
             call = Warm().warm(call)
         return Stage(
             calling.task, cached.cache(call) if cached else call, roll=roll, onward=onward,
-            places=lambda: self.places, fatal=self._fatal, cached=cached, name=self.name, after=calling.after,
+            places=lambda: governor.limit * 2 + _READ_AHEAD, fatal=self._fatal, cached=cached, name=self.name, after=calling.after,
             when=calling.when, failure=calling.failure, batch=calling.batch,
         )  # fmt: skip
 

@@ -19,6 +19,8 @@ from headrace.core.ports import Done, Store
 from headrace.engine.passage import Passage, failed
 
 _END = None
+_WAITING = 64
+"""Batches of outcomes, at most."""
 _REORDER = 4
 """How many times the places an ordered run may read past its first unfinished item."""
 
@@ -44,7 +46,7 @@ class Roll:
         `in_flight`: so many items of the source are worked on at most."""
         self._store, self._run, self._session, self._emit = store, run, session, emit
         self._keyed, self._keep_failures = keyed, keep_failures
-        self._out: asyncio.Queue[list[Outcome] | Exception | None] = asyncio.Queue(maxsize=64)
+        self._out = _Out()
         self._open_keys: set[str] = set()
         self._open: Counter[int] | None = Counter() if by_source or in_flight else None
         self._most, self._fewer = in_flight, asyncio.Event()
@@ -173,9 +175,7 @@ class Roll:
         """All that is there, at once: those committed together arrive together. Raises what broke the run."""
         ended = False
         while not ended:
-            there = [await self._out.get()]
-            while not self._out.empty():
-                there.append(self._out.get_nowait())
+            there = await self._out.get()
             outcomes = [outcome for batch in there if isinstance(batch, list) for outcome in batch]
             ready = outcomes if self._order is None else self._order.next(outcomes, self.read)
             if ready:
@@ -186,6 +186,35 @@ class Roll:
             ended = _END in there
         if self._order is not None and (rest := self._order.rest()):
             yield rest
+
+
+class _Out:
+    """What goes out, in order: one reader, who takes all that is there."""
+
+    def __init__(self) -> None:
+        self._there: list[list[Outcome] | Exception | None] = []
+        self._reader: asyncio.Future[None] | None = None
+        self._room = asyncio.Event()
+
+    async def put(self, batch: list[Outcome] | Exception | None) -> None:
+        """Waits where the reader is far behind."""
+        while len(self._there) >= _WAITING:
+            self._room.clear()
+            await self._room.wait()
+        self._there.append(batch)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def get(self) -> list[list[Outcome] | Exception | None]:
+        while not self._there:
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        there, self._there = self._there, []
+        self._room.set()
+        return there
 
 
 def _unstorable(outcome: Outcome, error: Exception) -> Outcome:

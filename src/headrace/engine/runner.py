@@ -236,13 +236,19 @@ class Runner:
 
     def _tell(self, event: Event) -> None:
         self.tally.add(event)
-        self._call_back(event)
+        try:  # as in _call_back: every call passes here twice
+            self._callback(event)
+        except Exception as raised:  # noqa: BLE001 - as there
+            self._broke_off(raised)
 
     def _call_back(self, event: Event) -> None:
         try:
             self._callback(event)
         except Exception as raised:  # noqa: BLE001 - raised again, to the caller whose it is
-            self._break(raised, f"The callback for events raised {type(raised).__name__}.")
+            self._broke_off(raised)
+
+    def _broke_off(self, raised: Exception) -> None:
+        self._break(raised, f"The callback for events raised {type(raised).__name__}.")
 
     def _break(self, error: Exception, reason: str) -> None:
         if self._raised is None:

@@ -305,14 +305,19 @@ class _Places:
     def __init__(self, most: Callable[[], int]) -> None:
         self._most = most
         self._taken = 0
-        self._freed = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
 
     async def acquire(self) -> None:
+        """One waits at a time: whoever reads."""
         while self._taken >= self._most():
-            self._freed.clear()
-            await self._freed.wait()
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
         self._taken += 1
 
     def release(self) -> None:
         self._taken -= 1
-        self._freed.set()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -69,6 +69,8 @@ class Watch:
 
     def begin(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
         self.attempts[attempt] = None
+        if self._timer is not None and self.timeout.most_s > CHECK_S:  # it looks again before any is due
+            return
         due_s = attempt.start_s + self.timeout.of(attempt.timeouts, last=attempt.last)
         if self._timer is None or due_s < self._timer_at_s:
             self._set(loop, min(due_s, attempt.start_s + CHECK_S))
@@ -92,6 +94,11 @@ class Watch:
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         now_s = loop.time()
+        soonest_s = next(iter(self.attempts)).start_s + self.timeout.of() if self.attempts else math.inf
+        if soonest_s > now_s:  # the oldest comes first, and none has less time
+            if soonest_s < math.inf:
+                self._set(loop, min(soonest_s, now_s + CHECK_S))
+            return
         waiting = [attempt for attempt in self.attempts if not attempt.taken_off]
         overdue = sum(now_s >= each.start_s + self.timeout.of(each.timeouts, last=each.last) for each in waiting)
         next_s = math.inf

@@ -174,6 +174,11 @@ class Blame:
         self._ranks: deque[float] = deque(maxlen=EPISODES)
         self._ranked_s = -math.inf
 
+    @property
+    def doubts(self) -> bool:
+        """Whether a refusal is under examination: else nothing here holds a call, or decides."""
+        return self._doubt is not None
+
     def earliest(self, now_s: float, in_flight: int) -> float:
         """When a call may go; infinity: when one has ended."""
         return self._doubt.earliest(now_s, in_flight, self._silence_s) if self._doubt is not None else -math.inf

@@ -201,7 +201,10 @@ class Concurrency:
 
     def _bound(self, now_s: float) -> float:
         """What is stated, lent and not refused."""
-        return min(self.most, self._lent, self.ceiling.limit(now_s))
+        bound = self.most if self.most < self._lent else self._lent
+        if self.ceiling.level is None:
+            return bound
+        return min(bound, self.ceiling.limit(now_s))
 
     def sent(self, now_s: float, in_flight: int) -> Mark:
         """`in_flight` counts this call."""

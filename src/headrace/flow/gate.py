@@ -116,11 +116,12 @@ class Gate:
     # Before a call.
 
     def ask(self, now_s: float, cost: Cost = Cost()) -> Ticket | NotBefore | Refused:
-        self._decide(now_s)
+        if self._blame.doubts:
+            self._decide(now_s)
         if len(self._open) >= self.concurrency.limit(now_s):
             return _FULL
         for (unit, window_s), rate in self.rates.items():
-            if not rate.fits(cost.least_of(unit)):
+            if rate.most < math.inf and not rate.fits(cost.least_of(unit)):
                 return Refused(_too_large(cost.least_of(unit), unit, rate, window_s))
         return self._wait(now_s, cost) or self._ticket(now_s, cost)
 
@@ -134,7 +135,7 @@ class Gate:
         for (unit, _), rate in self.rates.items():
             if (until_s := rate.earliest(now_s, min(cost.of(unit), rate.most))) > at_s:
                 at_s, cause = until_s, unit.value
-        if (until_s := self._blame.earliest(now_s, len(self._open))) > at_s:
+        if self._blame.doubts and (until_s := self._blame.earliest(now_s, len(self._open))) > at_s:
             at_s, cause = until_s, "backoff"
         return NotBefore(at_s, cause) if at_s > now_s else None
 

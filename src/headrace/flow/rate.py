@@ -91,13 +91,9 @@ class Rate:
         self._set()
 
     @property
-    def most(self) -> float:
-        return self._limit
-
-    @property
     def learnt(self) -> float | None:
         estimate = self._learner.estimate
-        return estimate if estimate is not None and estimate * self.window_s < self._limit else None
+        return estimate if estimate is not None and estimate * self.window_s < self.most else None
 
     def used(self, now_s: float) -> float:
         self._guard.expire(now_s)
@@ -109,8 +105,9 @@ class Rate:
         return allowed if allowed < math.inf else None
 
     def _set(self) -> None:
-        self._limit = min(self._stated, self._heard)
-        self._own = min(self._limit, self._lent)
+        self.most = min(self._stated, self._heard)
+        """What is known of the limit, whole."""
+        self._own = min(self.most, self._lent)
         self._known = self._own < math.inf
         self._guarded = self._known and (not self._long or self._stated < math.inf)
         self._cap = math.inf if self._long else max(self._own, 1e-9) / self._guard.span_s
@@ -118,7 +115,7 @@ class Rate:
     # Before a call.
 
     def fits(self, amount: float) -> bool:
-        return amount <= self._limit
+        return amount <= self.most
 
     def earliest(self, now_s: float, amount: float) -> float:
         """When `amount` may be sent; `now_s` or less: now."""
@@ -137,11 +134,11 @@ class Rate:
         """An amount larger than this process's share, but not than the limit, goes when the share is all free."""
         if self._own <= 0:
             return math.inf
-        own = self._limit if now_s < self._whole_until_s and self._limit < math.inf else self._own
-        limit = own if amount <= own else min(amount, self._limit)
+        own = self.most if now_s < self._whole_until_s and self.most < math.inf else self._own
+        limit = own if amount <= own else min(amount, self.most)
         at_s = self._guard.earliest(now_s, amount, limit)
         if self._foreign_until_s > now_s:
-            less = min(limit, self._limit - self._foreign)
+            less = min(limit, self.most - self._foreign)
             at_s = max(at_s, min(self._foreign_until_s, self._guard.earliest(now_s, amount, less)))
         return at_s
 
@@ -247,8 +244,8 @@ class Rate:
                 wait_s = reset_s if self._long else min(HOLD_MOST_S, reset_s)
                 self._held_until_s = max(self._held_until_s, now_s + min(wait_s, max(self.window_s, HOLD_MOST_S)))
             return
-        missing = self._limit - remaining
-        slack = max(FOREIGN * self._limit, 2.0 * self._learner.mean)
+        missing = self.most - remaining
+        slack = max(FOREIGN * self.most, 2.0 * self._learner.mean)
         if missing - self._guard.charged <= slack:
             return
         own = self._guard.most_at(sent_s, self._guard.span_s - self.window_s)

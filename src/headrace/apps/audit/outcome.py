@@ -64,9 +64,10 @@ class AuditReport:
     def sentence(self) -> str:
         """How it ended, in one line."""
         pending = "" if self.pending == 0 else f", {'some' if self.pending is None else self.pending} pending"
+        brands = "1 brand" if len(self.brands) == 1 else f"{len(self.brands)} brands"
         hits = "" if self.cache_hit_rate is None else f" {self.cache_hit_rate:.0%} of the cited sites were known."
         return (
-            f"{self.successful} successful, {self.failed} failed{pending}; {len(self.brands)} brands scored in "
+            f"{self.successful} successful, {self.failed} failed{pending}; {brands} scored in "
             f"{self.seconds:.1f} s ({self.per_second:g} responses/s).{hits}"
         )
 

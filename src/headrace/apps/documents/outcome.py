@@ -31,7 +31,11 @@ class DocumentsReport:
         pending = (
             "" if self.run.pending == 0 else f", {'some' if self.run.pending is None else self.run.pending} pending"
         )
-        return f"{len(self.documents)} documents read, {self.closer} of them closely; {len(self.failures)} failures{pending}."
+        return f"{_plural(len(self.documents), 'document')} read, {self.closer} of them closely; {_plural(len(self.failures), 'failure')}{pending}."
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def documents_of(run: hr.Run[Any]) -> tuple[Document, ...]:
