@@ -19,9 +19,7 @@ help:
 demo:
 	$(SETUP)
 	@mkdir -p out
-	$(BIN)/headrace run examples/calls.csv --key id --system @examples/calls-system.txt --ask @examples/calls-prompt.txt \
-	  --returns examples/calls-schema.json --model local --temperature 0.2 --param frequency_penalty=0.8 \
-	  --max-tokens 110 \
+	$(BIN)/headrace calls examples/calls.csv --key id --model local --temperature 0.2 --param frequency_penalty=0.8 \
 	  -o out/calls.parquet --report out/calls.html \
 	  || [ $$? -eq 1 ] # 1: some rows failed, as one that is too long for this model does
 

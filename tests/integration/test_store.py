@@ -472,7 +472,7 @@ def _rows(path: Path) -> list[Any]:
         ]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_store_of_an_earlier_version_is_upgraded_where_it_is(version: int, tmp_path: Path) -> None:
     """All that was in it is in it, and it takes what is new; its history can be read before and after."""
     path = _old(version, tmp_path / "s.db")
@@ -498,7 +498,7 @@ def test_a_store_of_an_earlier_version_is_upgraded_where_it_is(version: int, tmp
 
     _old_history(history)
     using(main)
-    assert _version_of(path) == 3
+    assert _version_of(path) == tables.VERSION
     assert history.run(OLD_RUN).figures == b"figures"  # type: ignore[union-attr]
     assert [(found.position, found.agreement) for found in history.scan(OLD_RUN)][:3] == [
         (0, None),
@@ -542,7 +542,7 @@ def test_many_upgrade_and_create_a_store_at_once(tmp_path: Path) -> None:
         with ThreadPoolExecutor(6) as threads:
             for opened in [threads.submit(opens, path, barrier) for _ in range(6)]:
                 opened.result()
-        assert _version_of(path) == 3
+        assert _version_of(path) == tables.VERSION
     assert len(_rows(tmp_path / "old.db")[0]) == 4
 
 
@@ -556,7 +556,7 @@ def test_a_store_waits_for_who_is_creating_it(tmp_path: Path) -> None:
             opened.result(0.2)
         other.execute("COMMIT")
         opened.result()
-    assert _version_of(path) == 3
+    assert _version_of(path) == tables.VERSION
 
 
 def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -571,7 +571,7 @@ def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyte
     assert _version_of(path) == 1
     assert _rows(path) == before
     using(_opened_and_closed(path))
-    assert _version_of(path) == 3
+    assert _version_of(path) == tables.VERSION
 
 
 def _version_of(path: Path) -> int:
@@ -738,7 +738,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="version 99; this headrace reads version 3"):
+    with pytest.raises(StoreError, match="version 99; this headrace reads version 4"):
         SqliteStore(path)
 
 

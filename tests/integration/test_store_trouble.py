@@ -147,7 +147,7 @@ def test_a_later_version(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
         connection.commit()
     for use in (opened, SqliteHistory, Pruning):
-        with pytest.raises(StoreError, match="has version 99; this headrace reads version 3 and earlier"):
+        with pytest.raises(StoreError, match="has version 99; this headrace reads version 4 and earlier"):
             use(path)
 
 

@@ -23,6 +23,7 @@ from headrace.core.errors import (
 )
 from headrace.core.event import BudgetUsed, CallStarted, Event, Gauge
 from headrace.core.item import Outcome
+from headrace.core.limits import Unit
 from headrace.core.ports import Drawn
 from headrace.engine.governor import Account
 from headrace.engine.purse import Allowance, Treasurer
@@ -375,3 +376,34 @@ def test_what_goes_on_at_the_end_counts_in_full_and_nothing_after_it() -> None:
 
     run(main())
     assert booked(memory, "b") == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("stated", [5, None])
+def test_a_run_that_dies_takes_little_with_it(stated: int | None) -> None:
+    """However many items wait for a permit: whenever it is killed, no more is lost than its calls in flight might cost
+    and what six calls might, or four hundredths of the budget."""
+    for end_s in (0.03, 0.05, 0.1, 0.3, 1.0, 3.0):
+        memory, bank = Memory(), Bank(10, mean_s=0.5)
+
+        async def session(memory: Memory = memory, bank: Bank = bank, end_s: float = end_s) -> None:
+            store = MemoryStore(memory, commit_s=0.02)
+            made = funded(bank, texts(600), store, 200 * WORST, concurrency=stated)
+            await _session(made, store, end_s)
+
+        run(session())
+        in_flight = 20 if stated is None else stated
+        assert booked(memory) - bank.charged <= (in_flight + max(6, 8)) * WORST
+
+
+def test_what_is_left_goes_to_the_call_that_still_waits_for_its_turn() -> None:
+    """Two calls, money for one, and a limit of one a minute: the first is not given up because the second is too dear."""
+    bank = Bank(11)
+    cheap, dear = "t0", "t" * 400
+
+    async def main() -> list[Outcome]:
+        made = funded(
+            bank, [cheap, cheap + "1", dear], MemoryStore(), 2.3 * WORST, concurrency=2, limits={Unit.REQUESTS: 1.0}
+        )
+        return await collect(made)
+
+    assert [outcome.item["text"] for outcome in run(main()) if outcome.ok] == [cheap, cheap + "1"]

@@ -107,6 +107,19 @@ def test_no_two_stages_have_one_name(names: list[str]) -> None:
     assert found[0] == names[0] or not names[0]
 
 
+def test_how_many_are_in_flight_is_part_of_it() -> None:
+    """It is written, compared and shown; of two pipelines in one the smaller number holds; less than one is refused."""
+    few = hr.Pipeline(grade, in_flight=5)
+    assert hr.Pipeline.from_dict(json.loads(json.dumps(few.to_dict()))) == few != hr.Pipeline(grade)
+    assert "in_flight=5" in repr(few)
+    assert hr.Pipeline(few, asked, in_flight=9).in_flight == 5
+    for wrong in (0, -1, "5", 2.5, True):
+        with pytest.raises(UsageError):
+            hr.Pipeline(grade, in_flight=wrong)  # type: ignore[arg-type]
+        with pytest.raises(UsageError):
+            hr.Pipeline.from_dict({**few.to_dict(), "in_flight": wrong})
+
+
 @pytest.mark.parametrize(
     "stage",
     [hr.Map(lambda row: row), hr.Filter(lambda row: row), hr.Top(1, lambda row: 1), hr.Reduce(lambda rows: rows)],

@@ -31,6 +31,8 @@ _MOST_TEXT = 20_000_000
 """Bytes of HTML or text that are looked at, however many may be read."""
 _HEAD = 4096
 _TAGS = re.compile(rb"<(?:!doctype\s+html|html|head|body|article|div|p|h1|table|title|meta)\b", re.IGNORECASE)
+_SITEMAP = re.compile(rb"<(?:urlset|sitemapindex)\b")
+"""XML whose words are addresses: it is read as it stands."""
 _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-zA-Z0-9_:.-]{2,40})", re.IGNORECASE)
 _PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -163,6 +165,8 @@ def kind_of(head: bytes, content_type: str = "", name: str = "") -> str:
     plain = head.replace(b"\0", b"") if wide else start
     if told in ("text/markdown", "text/x-markdown") or (ending in (".md", ".markdown") and told in ("", "text/plain")):
         return "markdown"
+    if _SITEMAP.search(plain[:_HEAD]):
+        return "text"
     if _TAGS.search(plain[:_HEAD]) and (told != "text/plain" or plain[:200].lower().lstrip().startswith(b"<")):
         return "html"
     if told in ("text/html", "application/xhtml+xml") and b"<" in plain:

@@ -27,6 +27,8 @@ class WhatIf(msgspec.Struct, frozen=True):
     """How long the run would take, P50."""
     of_now: float
     """That as a share of the plan's own P50: 0.5 is half as long."""
+    stage: str = ""
+    """Of a pipeline: whose limit it is."""
 
 
 class Stone(msgspec.Struct, frozen=True):
@@ -45,6 +47,26 @@ class Assumed(msgspec.Struct, frozen=True):
     """In words, with its unit."""
     origin: str
     """stated, told, learnt or assumed."""
+
+
+class StagePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of a pipeline."""
+
+    name: str
+    kind: str
+    model: str = ""
+    """PROVIDER:NAME, where it asks a model."""
+    items: Range
+    """That come to it."""
+    calls: Range
+    input_tokens: Range
+    output_tokens: Range
+    usd: Range | None = None
+    """Dollars; None where it asks no model, or its price is not known."""
+    binding: str = ""
+    """What will hold its calls back most; empty where nothing does."""
+    waits: Mapping[str, float] = {}
+    """The share of the run, 0 to 1, in which its calls wait for each limit."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +93,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     binding: str = ""
     """What will hold calls back most: concurrency, requests, tokens, input tokens, output tokens, budget; empty where
     nothing does."""
+    binding_stage: str = ""
+    """Of a pipeline: the stage whose calls it holds back."""
     waits: Mapping[str, float] = {}
-    """The share of the run, 0 to 1, in which calls wait for each limit."""
+    """The share of the run, 0 to 1, in which calls wait for each limit; of a pipeline, at the stage that waits most."""
+    stages: tuple[StagePlan, ...] = ()
+    """Of a pipeline of several stages."""
     in_flight: float = 0.0
     """Calls in flight, in the mean."""
     what_ifs: Sequence[WhatIf] = ()

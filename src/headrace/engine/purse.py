@@ -54,7 +54,9 @@ class Treasurer:
         self._emit, self._fatal = emit, fatal
         self._waiting: deque[Waiting] = deque()
         self._woken: set[Waiting] = set()
-        """There is money for them, which they have not taken yet."""
+        """They were just told that there is money for them."""
+        self._in_line: set[Waiting] = set()
+        """They were told before, and wait for a permit: no money is held for them, but what is left may be enough."""
         self._wanted = asyncio.Event()
         self._tell_at_s = -math.inf
 
@@ -68,13 +70,16 @@ class Treasurer:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            self._asked()
             while isinstance(order := self._next(), Draw):
                 await self._draw(order)
                 await asyncio.sleep(order.pause_s)
                 self._wake()
+                await asyncio.sleep(0)
+                self._asked()
             if _now() >= self._tell_at_s:
                 self._tell()
-            if order is Next.SPENT:
+            if order is Next.SPENT and all(call.is_over() for call in self._in_line):
                 self._fatal(self._spent())
 
     async def close(self) -> None:
@@ -89,13 +94,19 @@ class Treasurer:
         if waited is None:
             return not self._waiting and self._purse.take(nanos(worst_usd))
         self._woken.discard(waited)
+        self._in_line.discard(waited)
         return self._purse.take(nanos(worst_usd))
 
     def give_back(self, worst_usd: float, waited: Waiting | None = None) -> None:
         """The call was not made: it is as if nothing had been taken."""
         self._purse.give_back(nanos(worst_usd))
         if waited is not None:
-            self._woken.add(waited)
+            self._in_line.add(waited)
+
+    def _asked(self) -> None:
+        """Whoever was woken has asked by now, or stands behind one who found that it is not money that is missing."""
+        self._in_line |= self._woken
+        self._woken.clear()
 
     def settle(self, worst_usd: float, usd: float | None) -> None:
         """The call is off the wire. None, or what can be no price: unknown, it counts in full."""

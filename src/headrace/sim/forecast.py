@@ -11,6 +11,7 @@ Rules of this file:
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from random import Random
@@ -19,9 +20,10 @@ from statistics import fmean, median, pvariance
 import msgspec
 
 from headrace.core.limits import Unit
-from headrace.engine.forecast import Plan, Range, Stone, WhatIf
+from headrace.engine.forecast import Plan, Range, StagePlan, Stone, WhatIf
 from headrace.sim.likeness import Known
 from headrace.sim.outlook import Outlook
+from headrace.sim.part import Usd
 from headrace.sim.rehearsal import Course, Work, rehearse
 
 WHOLE = 100_000
@@ -35,9 +37,6 @@ BINDS = 0.05
 """Of its time that a run waits for a limit: from here that limit binds."""
 _SEED = 1
 _LIMITS = {unit.value for unit in Unit}
-
-Usd = Callable[[float, float, int], float | None]
-"""Dollars of so many tokens in and out in so many calls."""
 
 
 def forecast(
@@ -55,6 +54,8 @@ class _Rehearsals:
     ) -> None:  # fmt: skip
         self._outlook, self._work, self._usd, self._seed, self._going = outlook, work, usd, seed, going
         self._all = len(work.tokens)
+        each = max(1.0, calls_each(work))
+        whole, sample = max(1, int(whole / each)), max(1, int(sample / each))
         self._whole = work if self._all <= whole else _sampled(work, whole, seed)
         self._small = work if self._all <= sample else _sampled(work, sample, seed)
         self._times = times
@@ -64,7 +65,7 @@ class _Rehearsals:
             nothing = Range(0.0, 0.0, 0.0)
             return Plan(
                 items=0, seconds=nothing, calls=nothing, input_tokens=nothing, output_tokens=nothing,
-                usd=nothing if self._usd(0.0, 0.0, 0) is not None else None,
+                usd=nothing if self._price_of_nothing() is not None else None,
             )  # fmt: skip
         self._going()
         main = rehearse(self._whole, self._outlook.known, self._seed, certain=True)
@@ -73,27 +74,73 @@ class _Rehearsals:
         seconds = range_of(all_s, around=likely_s)
         calls, into, out = self._amounts(courses)
         waits = {cause: waited_s / main.seconds for cause, waited_s in main.waited_s.items() if main.seconds > 0}
+        stage, waits = self._hardest(main) if main.parts else ("", waits)
         binding = max(waits.keys() & _LIMITS, key=waits.__getitem__, default="")
+        binds = waits.get(binding, 0.0) >= BINDS
+        stages = self._stages(main, courses)
         return Plan(
             items=self._all, seconds=seconds, calls=calls, input_tokens=into, output_tokens=out,
-            usd=self._dollars(into, out, calls), binding=binding if waits.get(binding, 0.0) >= BINDS else "",
-            waits=waits, in_flight=main.in_flight, what_ifs=self._what_ifs(seconds.p50, waits),
+            usd=_together(stages) if stages else self._dollars(into, out, calls), binding=binding if binds else "",
+            binding_stage=stage if binds else "", stages=stages,
+            waits=waits, in_flight=main.in_flight, what_ifs=self._what_ifs(seconds.p50, waits, stage),
             course=self._course(main, seconds), assumed=self._outlook.assumed,
             notes=(*self._outlook.notes, *self._said()), rehearsals=1 + len(courses),
-            rehearsed_calls=len(self._whole.tokens), deadline_s=deadline_s,
+            rehearsed_calls=main.calls if main.parts else len(self._whole.tokens), deadline_s=deadline_s,
             in_time=None if deadline_s is None else fmean(each <= deadline_s for each in all_s),
         )  # fmt: skip
 
+    def _price_of_nothing(self) -> float | None:
+        if not self._work.parts:
+            return self._usd(0.0, 0.0, 0)
+        return 0.0 if all(part.usd is not None for part in self._work.parts if part.info.model) else None
+
+    def _hardest(self, main: Course) -> tuple[str, Mapping[str, float]]:
+        """The stage at which calls wait most, and the share of the run that they do."""
+        waits = {
+            part.name: {cause: s / main.seconds for cause, s in part.waited_s.items() if main.seconds > 0}
+            for part in main.parts
+        }
+        most = {name: max((each[cause] for cause in each.keys() & _LIMITS), default=0.0) for name, each in waits.items()}
+        stage = max(most, key=most.__getitem__)
+        return stage, waits[stage]
+
+    def _stages(self, main: Course, courses: Sequence[Course]) -> tuple[StagePlan, ...]:
+        """Stage by stage, each with its own price."""
+        factor = self._all / len(self._small.tokens)
+        found = []
+        for number, part in enumerate(self._work.parts):
+            there = [course.parts[number] for course in courses]
+            price = part.usd
+            usd = None
+            if price is not None and part.info.model:
+                each = [price(one.input_tokens, one.output_tokens, one.calls) for one in there]
+                usd = range_of([factor * one for one in each if one is not None]) if None not in each else None
+            waited_s = main.parts[number].waited_s
+            waits = {cause: waited_s[cause] / main.seconds for cause in waited_s.keys() & _LIMITS if main.seconds > 0}
+            binding = max(waits, key=waits.__getitem__, default="")
+            found.append(
+                StagePlan(
+                    name=part.info.name, kind=part.info.kind, model=part.info.model, usd=usd,
+                    items=range_of([factor * one.items for one in there]),
+                    calls=range_of([factor * one.calls for one in there]),
+                    input_tokens=range_of([factor * one.input_tokens for one in there]),
+                    output_tokens=range_of([factor * one.output_tokens for one in there]),
+                    binding=binding if waits.get(binding, 0.0) >= BINDS else "", waits=waits,
+                )
+            )  # fmt: skip
+        return tuple(found)
+
     def _said(self) -> list[str]:
         said = []
+        what = "items" if self._work.parts else "calls"
         if len(self._small.tokens) < self._all:
             said.append(
                 f"The spread and the what-ifs come from rehearsals of {len(self._small.tokens):,} of the "
-                f"{self._all:,} calls."
+                f"{self._all:,} {what}."
             )
         if len(self._whole.tokens) < self._all:
             said.append(
-                f"{len(self._whole.tokens):,} calls were rehearsed; the rest is taken to go on at the same pace."
+                f"{len(self._whole.tokens):,} {what} were rehearsed; the rest is taken to go on at the same pace."
             )
         return said
 
@@ -102,18 +149,19 @@ class _Rehearsals:
         self._going()
         chance, known, work = Random(seed), self._outlook.known, self._small  # noqa: S311
         if self._outlook.found:
-            for unit in {quota.unit for quota in known.limits} - {Unit.CONCURRENCY}:
-                known = known.changed(unit, math.exp(chance.gauss(0.0, self._outlook.found)))
+            for unit in {quota.unit for each in _knowns(known, work) for quota in each.limits} - {Unit.CONCURRENCY}:
+                factor = math.exp(chance.gauss(0.0, self._outlook.found))
+                known, work = known.changed(unit, factor), work.changed(unit, factor)
         if self._outlook.guessed:
             factor = math.exp(chance.gauss(0.0, self._outlook.guessed))
-            work = msgspec.structs.replace(work, tokens=[round(factor * size) for size in work.tokens])
+            work = work.resized(factor)
         return rehearse(work, known, seed)
 
     def _seconds(self, main: Course, courses: Sequence[Course]) -> tuple[float | None, list[float]]:
         """How long it may take, and how long it is likely to, where that is known better than by their median."""
         whole_s = main.seconds
         if len(self._whole.tokens) < self._all:
-            whole_s += (self._all - len(self._whole.tokens)) / pace(main.ends_s)
+            whole_s += len(main.ends_s) * (self._all / len(self._whole.tokens) - 1) / pace(main.ends_s)
         if len(self._small.tokens) == self._all:
             return None, [course.seconds for course in courses]
         paces = [pace(course.ends_s) for course in courses]
@@ -133,7 +181,7 @@ class _Rehearsals:
 
     def _amounts(self, courses: Sequence[Course]) -> tuple[Range, Range, Range]:
         factor = self._all / len(self._small.tokens)
-        exact = sum(self._work.tokens) / max(1, sum(self._small.tokens))
+        exact = factor if self._work.parts else sum(self._work.tokens) / max(1, sum(self._small.tokens))
         into = range_of([course.input_tokens * exact for course in courses])
         out = [max(1e-9, course.output_tokens * factor) for course in courses]
         if factor > 1:
@@ -153,6 +201,8 @@ class _Rehearsals:
     def _course(self, main: Course, seconds: Range) -> list[Stone]:
         """When each twentieth is done; an early one is as uncertain, relatively, as the end."""
         ends = main.ends_s
+        if not ends:
+            return []
         scale = seconds.p50 / main.seconds if main.seconds > 0 else 1.0
         low, high = (each / seconds.p50 if seconds.p50 else 1.0 for each in (seconds.p10, seconds.p90))
         stones = []
@@ -161,41 +211,85 @@ class _Rehearsals:
             stones.append(Stone(nth / STONES, Range(at_s * low, at_s, at_s * high)))
         return stones
 
-    def _what_ifs(self, p50_s: float, waits: Mapping[str, float]) -> list[WhatIf]:
-        """Each known limit twice as large; the one that binds first."""
-        known = self._outlook.known
-        limits = dict(known.stated)
-        for quota in known.limits:
-            per = quota.limit if quota.unit is Unit.CONCURRENCY else quota.limit * 60.0 / quota.window_s
-            limits[quota.unit] = min(per, limits.get(quota.unit, math.inf))
-        if known.knee is not None:
-            limits[Unit.CONCURRENCY] = min(known.knee, limits.get(Unit.CONCURRENCY, math.inf))
-        if not limits:
+    def _what_ifs(self, p50_s: float, waits: Mapping[str, float], stage: str) -> list[WhatIf]:
+        """Each known limit twice as large; the one that binds first. Of a pipeline, those of the stage that waits most."""
+        known, work = self._outlook.known, self._small
+        part = next((each for each in work.parts if each.info.name == stage and each.known is not None), None)
+        limits = limits_of(known if part is None or part.known is None else part.known)
+        if not limits or (work.parts and part is None):
             return []
-        now_s = self._what_if_s(known)
+        now_s = self._what_if_s(known, work)
         found = []
         for unit in sorted(limits, key=lambda each: -waits.get(each.value, 0.0)):
-            of_now = self._what_if_s(known.changed(unit, 2.0)) / now_s if now_s > 0 else 1.0
-            found.append(WhatIf(unit.value, limits[unit] * 2.0, p50_s * of_now, of_now))
+            account = None if part is None else part.account
+            then_s = self._what_if_s(known.changed(unit, 2.0), work.changed(unit, 2.0, account))
+            of_now = then_s / now_s if now_s > 0 else 1.0
+            found.append(WhatIf(unit.value, limits[unit] * 2.0, p50_s * of_now, of_now, stage))
         return found
 
-    def _what_if_s(self, known: Known) -> float:
+    def _what_if_s(self, known: Known, work: Work) -> float:
         """Seconds; of a sample, those at its steady pace."""
         self._going()
-        course = rehearse(self._small, known, self._seed, certain=True)
-        return course.seconds if len(self._small.tokens) == self._all else self._all / pace(course.ends_s)
+        course = rehearse(work, known, self._seed, certain=True)
+        if len(work.tokens) == self._all:
+            return course.seconds
+        return len(course.ends_s) * (self._all / len(work.tokens)) / pace(course.ends_s)
+
+
+def limits_of(known: Known) -> dict[Unit, float]:
+    """The limits that hold: calls in flight, or so much a minute."""
+    limits = dict(known.stated)
+    for quota in known.limits:
+        per = quota.limit if quota.unit is Unit.CONCURRENCY else quota.limit * 60.0 / quota.window_s
+        limits[quota.unit] = min(per, limits.get(quota.unit, math.inf))
+    if known.knee is not None:
+        limits[Unit.CONCURRENCY] = min(known.knee, limits.get(Unit.CONCURRENCY, math.inf))
+    return limits
+
+
+def calls_each(work: Work) -> float:
+    """Calls that an item will need, about: all that come to a stage that asks, and that are asked about there."""
+    if not work.parts or not work.tokens:
+        return 1.0
+    begun = Counter(work.begins)
+    coming = calls = 0.0
+    for number, part in enumerate(work.parts):
+        coming += begun[number]
+        calls += coming * part.asked * part.samples if part.known is not None else 0.0
+        coming = part.onward(coming)
+    return calls / len(work.tokens)
+
+
+def _knowns(known: Known, work: Work) -> list[Known]:
+    return [part.known for part in work.parts if part.known is not None] if work.parts else [known]
+
+
+def _together(stages: Sequence[StagePlan]) -> Range | None:
+    """Of all stages that ask a model; None where the price of one is not known."""
+    asking = [stage for stage in stages if stage.model]
+    usd = [stage.usd for stage in asking if stage.usd is not None]
+    if len(usd) < len(asking):
+        return None
+    return Range(sum(each.p10 for each in usd), sum(each.p50 for each in usd), sum(each.p90 for each in usd))
 
 
 def _sampled(work: Work, count: int, seed: int) -> Work:
     """So many of its calls, in their order."""
     places = sorted(Random(seed).sample(range(len(work.tokens)), count))  # noqa: S311
-    return msgspec.structs.replace(work, tokens=[work.tokens[place] for place in places])
+    share = count / len(work.tokens)
+    return msgspec.structs.replace(
+        work, tokens=[work.tokens[place] for place in places],
+        begins=[work.begins[place] for place in places] if work.begins else (),
+        parts=tuple(part.scaled(share) for part in work.parts),
+    )  # fmt: skip
 
 
 def pace(ends_s: Sequence[float]) -> float:
     """Items per second in the steady part."""
     first, last = (min(len(ends_s) - 1, int(len(ends_s) * share)) for share in STEADY)
-    seconds = ends_s[last] - ends_s[first]
+    seconds = ends_s[last] - ends_s[first] if ends_s else 0.0
+    if not ends_s:
+        return 1.0
     if last <= first or seconds <= 0:
         return len(ends_s) / max(1e-9, ends_s[-1])
     return (last - first) / seconds
@@ -203,6 +297,8 @@ def pace(ends_s: Sequence[float]) -> float:
 
 def _own_variance(ends_s: Sequence[float]) -> float:
     """How much the logarithm of a sample's pace would vary by chance alone, from how its parts vary."""
+    if not ends_s:
+        return 0.0
     first, last = (ends_s[min(len(ends_s) - 1, int(len(ends_s) * share))] for share in STEADY)
     if last <= first:
         return 0.0

@@ -106,16 +106,17 @@ def of_this_work(task: Task, history: History, spec: Mapping[str, Any]) -> Calls
 
 
 def _outcomes(history: History, spec: Mapping[str, Any]) -> Iterator[Outcome]:
-    asked = _identity(spec)
+    asked = identity_of(spec)
     for info in history.runs():
-        if _identity(info.spec) != asked:
+        if identity_of(info.spec) != asked:
             continue
         for outcome in history.scan(info.id):
             if outcome.ok and outcome.attempts == 1 and not outcome.samples:
                 yield outcome
 
 
-def _identity(spec: Mapping[str, Any]) -> bytes:
+def identity_of(spec: Mapping[str, Any]) -> bytes:
+    """What of a run's work can change its answers."""
     return msgspec.json.encode({word: spec.get(word) for word in _ASKED}, order="deterministic")
 
 

@@ -27,6 +27,9 @@ CHARACTERS = 4
 _DIGEST = Digest(b"rehearsal")
 _CLOSE = 1e-9
 
+Usd = Callable[[float, float, int], float | None]
+"""Dollars of so many tokens in and out in so many calls."""
+
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one stage before the run."""
@@ -58,6 +61,18 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     work_s: float = 0.0
     """What a Reduce's function takes."""
     stage: Top | Reduce | None = None
+    usd: Usd | None = None
+    """What its calls cost; None where that is not known."""
+
+    def onward(self, coming: float) -> float:
+        """Of so many items, those that go on, about."""
+        if isinstance(self.stage, Top):
+            return min(coming, float(self.stage.count)) if self.stage.window is None else coming
+        if isinstance(self.stage, Reduce):
+            return min(coming, coming / self.stage.every if self.stage.every else self.makes)
+        if self.after is After.SPREAD or self.info.kind == "expand":
+            return coming * self.makes
+        return coming * self.passes * (1.0 - self.fails if not self.failure else 1.0)
 
     def scaled(self, share: float) -> "Part":
         """For so much of the items: what is counted over all of them is less as well."""
@@ -85,7 +100,7 @@ class Chances:
         return place < len(self.begins) and self.begins[place] > self.number
 
     def _begins_here(self, place: int) -> bool:
-        if place >= len(self.tokens):
+        if place >= len(self.tokens) or self.tokens[place] < 0:
             return False
         return self.begins[place] == self.number if self.begins else self.number == 0
 
@@ -109,7 +124,7 @@ class Chances:
         return int(mean) + (self._random() < mean % 1.0)
 
     def size(self, place: int) -> int:
-        """Tokens in."""
+        """Tokens in; those of an item that begins here are known, or negative."""
         if self._begins_here(place):
             return self.tokens[place]
         sizes = self._part.tokens if self._part is not None else ()

@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.core.event import CallEnded, CallStarted, Event, Gauge, Settled, StageInfo
 from headrace.core.item import Item, Outcome
-from headrace.core.limits import Learnt
+from headrace.core.limits import Learnt, Unit
 from headrace.core.ports import Record, RunInfo, Source
 from headrace.engine.governor import Account
 from headrace.engine.leg import Calling, Manner
@@ -83,6 +83,25 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """For each item, the stage at which the first call must be made; empty: the first."""
     in_flight: int | None = None
     """Items of the source that are worked on at once."""
+
+    def changed(self, unit: Unit, factor: float, account: str | None = None) -> "Work":
+        """With one limit larger, of this account or of all."""
+        parts = [
+            msgspec.structs.replace(part, known=part.known.changed(unit, factor))
+            if part.known is not None and account in (None, part.account)
+            else part
+            for part in self.parts
+        ]
+        return msgspec.structs.replace(self, parts=tuple(parts))
+
+    def resized(self, factor: float) -> "Work":
+        """With prompts so much larger."""
+        parts = [
+            msgspec.structs.replace(part, tokens=[round(factor * size) for size in part.tokens]) for part in self.parts
+        ]
+        return msgspec.structs.replace(
+            self, tokens=[round(factor * size) if size > 0 else size for size in self.tokens], parts=tuple(parts)
+        )
 
 
 def rehearse(work: Work, known: Known, seed: int, *, certain: bool = False) -> Course:

@@ -231,7 +231,7 @@ class MemoryStore:
         if is_discreet(info):
             outcome = quiet_outcome(info, outcome)
         before = self.memory.outcomes[run].get(outcome.key)
-        if before is not None and outcome.cached and before[1].ok:
+        if before is not None and outcome.cached and before[1].ok and bool(before[1].dropped) is bool(outcome.dropped):
             outcome = msgspec.structs.replace(before[1], position=outcome.position, item=outcome.item)
         self.memory.outcomes[run][outcome.key] = (session, outcome)
 

@@ -229,7 +229,7 @@ _KEPT = (
     "value", "error", "attempts", "seconds", "usd", "cached", "stage", "input_tokens", "output_tokens", "samples",
     "agreement", "dropped",
 )  # fmt: skip
-_SERVED_AGAIN = "excluded.cached AND outcomes.error IS NULL"
+_SERVED_AGAIN = "excluded.cached AND outcomes.error IS NULL AND (outcomes.dropped IS NULL) = (excluded.dropped IS NULL)"
 
 
 def add_outcomes(count: int) -> str:
