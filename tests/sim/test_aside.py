@@ -4,14 +4,14 @@ import asyncio
 from typing import Any
 
 import pytest
-from lines import Work, all_of, ends, line
-from world import Rows
 
 import headrace as hr
 from headrace.core.errors import UsageError
 from headrace.core.item import Outcome
 from headrace.sim.loop import run
 from headrace.store.memory import Memory, MemoryStore
+from sim.lines import Work, all_of, ends, line
+from sim.world import Rows
 
 
 def went(pipeline: hr.Pipeline[Any], count: int, memory: Memory | None = None) -> list[Outcome]:
@@ -96,7 +96,7 @@ def test_a_run_that_waits_for_room_can_be_stopped() -> None:
         lambda: hr.Pipeline(hr.Filter("a"), in_flight=0),
         lambda: hr.Pipeline(hr.Filter("a"), in_flight=True),
         lambda: hr.Ask("{a}", when="a ="),
-        lambda: hr.Map(print, when=7),  # type: ignore[arg-type]
+        lambda: hr.Map(print, when=7),  # type: ignore[call-overload]
         lambda: hr.Fetch(when="import os"),
     ],
 )

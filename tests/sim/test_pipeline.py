@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lines import Work, all_of, ends, kinds, line
-from world import Rows
 
 from headrace.core.errors import UsageError
 from headrace.core.event import Event, StageEnded, StageStarted
@@ -19,16 +17,22 @@ from headrace.store.memory import Memory, MemoryStore
 from headrace.task.pipeline import Cascade, Pipeline
 from headrace.task.stages import Expand, Filter, Reduce, Top
 from headrace.task.work import Map
+from sim.lines import Work, all_of, ends, kinds, line
+from sim.world import Rows
 
 
 def texts(count: int) -> list[str]:
     return [f"t{number:03}" for number in range(count)]
 
 
-def went(pipeline: Pipeline[Any], rows: Rows, memory: Memory, **more: Any) -> tuple[list[Outcome], float]:
+def value_of(outcome: Outcome[Any]) -> Any:
+    return outcome.value
+
+
+def went(pipeline: Pipeline[Any], rows: Rows, memory: Memory, **more: Any) -> tuple[list[Outcome[Any]], float]:
     """All results, and how many virtual seconds they took."""
 
-    async def main() -> tuple[list[Outcome], float]:
+    async def main() -> tuple[list[Outcome[Any]], float]:
         loop = asyncio.get_running_loop()
         begun_s = loop.time()
         found = await all_of(line(pipeline, rows, MemoryStore(memory), **more))
@@ -66,7 +70,7 @@ def test_a_slow_stage_slows_those_before_it_in_bounded_memory() -> None:
         made = line(Pipeline(fast, slow), rows, MemoryStore(Memory()), concurrency=2)
         batches = made.outcomes()
         await anext(batches)
-        given = rows.given
+        given: int = rows.given
         await batches.aclose()
         return given
 
@@ -197,11 +201,11 @@ def test_many_become_one_by_group_and_by_number() -> None:
         return {"sum": sum(row["n"] for row in rows)}
 
     found, _ = went(Pipeline(group, Reduce(total, by="group")), Rows(texts(40)), Memory())
-    assert {outcome.item["group"]: outcome.value["sum"] for outcome in found} == {
+    assert {outcome.item["group"]: value_of(outcome)["sum"] for outcome in found} == {
         str(last): sum(range(last, 40, 10)) for last in range(10)
     }
     found, _ = went(Pipeline(group, Reduce(every=16)), Rows(texts(40)), Memory())
-    assert sorted(len(outcome.value) for outcome in found) == [8, 16, 16]
+    assert sorted(len(value_of(outcome)) for outcome in found) == [8, 16, 16]
     fold = Reduce(fold=lambda value, row: value + row["n"], start=0)
     memory = Memory()
     found, _ = went(Pipeline(group, fold), Rows(texts(40)), memory)
@@ -248,7 +252,7 @@ def test_a_cascade_asks_the_dear_stage_only_where_the_cheap_one_is_unsure() -> N
 
     found, _ = went(Pipeline(Cascade(Map(cheap), Map(costly), unsure="confidence < 0.5")), Rows(texts(10)), Memory())
     assert sorted(dear) == texts(5)
-    assert {outcome.item["text"]: outcome.value["label"] for outcome in found} == {
+    assert {outcome.item["text"]: value_of(outcome)["label"] for outcome in found} == {
         text: "sure" if text in dear else "?" for text in texts(10)
     }
 

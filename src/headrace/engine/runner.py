@@ -97,6 +97,11 @@ class Runner:
             for stage in stages if isinstance(stage, Calling)
         }  # fmt: skip
 
+    @property
+    def stages(self) -> Sequence[Calling | Local]:
+        """As the run was given them."""
+        return self._stages
+
     def interrupt(self) -> bool:
         """The first time, finish what is in flight and end; the second, end now, which is True."""
         if self._stop_reason and self._line is not None:

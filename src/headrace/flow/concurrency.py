@@ -201,7 +201,7 @@ class Concurrency:
 
     def _bound(self, now_s: float) -> float:
         """What is stated, lent and not refused."""
-        bound = self.most if self.most < self._lent else self._lent
+        bound = min(self.most, self._lent)
         if self.ceiling.level is None:
             return bound
         return min(bound, self.ceiling.limit(now_s))

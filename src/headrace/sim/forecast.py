@@ -73,8 +73,7 @@ class _Rehearsals:
         likely_s, all_s = self._seconds(main, courses)
         seconds = range_of(all_s, around=likely_s)
         calls, into, out = self._amounts(courses)
-        waits = {cause: waited_s / main.seconds for cause, waited_s in main.waited_s.items() if main.seconds > 0}
-        stage, waits = self._hardest(main) if main.parts else ("", waits)
+        stage, waits = self._hardest(main)
         binding = max(waits.keys() & _LIMITS, key=waits.__getitem__, default="")
         binds = waits.get(binding, 0.0) >= BINDS
         stages = self._stages(main, courses)
@@ -96,11 +95,15 @@ class _Rehearsals:
 
     def _hardest(self, main: Course) -> tuple[str, Mapping[str, float]]:
         """The stage at which calls wait most, and the share of the run that they do."""
+        if not main.parts:
+            return "", {cause: s / main.seconds for cause, s in main.waited_s.items() if main.seconds > 0}
         waits = {
             part.name: {cause: s / main.seconds for cause, s in part.waited_s.items() if main.seconds > 0}
             for part in main.parts
         }
-        most = {name: max((each[cause] for cause in each.keys() & _LIMITS), default=0.0) for name, each in waits.items()}
+        most = {
+            name: max((each[cause] for cause in each.keys() & _LIMITS), default=0.0) for name, each in waits.items()
+        }
         stage = max(most, key=most.__getitem__)
         return stage, waits[stage]
 

@@ -232,7 +232,7 @@ class _Maker:
 
         def size(item: Item) -> Size | None:
             row = dict(item.data) if isinstance(item.data, Mapping) else {"item": item.data}
-            row = {**{name: filler for name in fields}, **row}
+            row = {**dict.fromkeys(fields, filler), **row}
             try:
                 return size_of(calling.task.request(msgspec.structs.replace(item, data=row)))
             except HeadraceError:
@@ -257,7 +257,9 @@ class _Maker:
         self._characters = A_PAGE if isinstance(stop.value, Fetch | Extract) else A_RESULT
         if isinstance(stop.value, Extract):
             self._characters = min(A_PAGE, stop.value.max_chars or A_PAGE)
-        self.assumed.append(Assumed(f"{stop.name}: seconds of a call", f"{_middle(seconds):.3g} s in the median", origin))
+        self.assumed.append(
+            Assumed(f"{stop.name}: seconds of a call", f"{_middle(seconds):.3g} s in the median", origin)
+        )
         account = calling.account
         known = Known(
             seconds=seconds, stated=calling.stated, start=account.start, most=account.most, learnt=Learnt(),

@@ -4,7 +4,7 @@ so many items are paid for, and their answers are kept."""
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -17,13 +17,16 @@ from headrace.core.limits import Calls
 from headrace.engine.forecast import Plan, forecast_name
 from headrace.engine.leg import Calling, Manner
 from headrace.engine.lender import recall
-from headrace.engine.runner import Runner
 from headrace.flow.budget import dollars
 from headrace.settings import Settings
 from headrace.sim.forecast import forecast
-from headrace.sim.outlook import Asked, Told, look, of_this_work, outlook
+from headrace.sim.outlook import Asked, Outlook, Told, look, of_this_work, outlook
+from headrace.sim.part import Usd
+from headrace.sim.parts import LOOKED_UP, Earlier, earlier_of, staged
 from headrace.sim.rehearsal import Work as Rehearsed
+from headrace.sim.trail import Stop, Trail, stops_of
 from headrace.store.history import SqliteHistory
+from headrace.task.pipeline import Pipeline
 
 Tell = Callable[[str], None]
 
@@ -65,21 +68,77 @@ async def _planned(
     try:
         for notice in made.notices:
             tell(notice)
-        calling = _calling(made.runner)
-        asked = await look(
-            calling.task, made.source, made.store, run=made.runner.info.id, fresh=settings.fresh,
-            retry_failed=settings.retry_failed,
-        )  # fmt: skip
-        learnt = await recall(made.store, calling.account.name)
-        told = Told(
-            stated=calling.stated, learnt=learnt, work=_earlier(made, calling, settings), charge=calling.charge,
-            start=calling.account.start, most=calling.account.most, max_output=_max_output(asked),
-        )  # fmt: skip
-        planned = await _rehearsed(asked, told, calling, made, settings, pilot)
+        stages = made.runner.stages
+        first = stages[0]
+        if len(stages) == 1 and isinstance(first, Calling):
+            ready = await _one(made, first, settings)
+        else:
+            pipeline = work if isinstance(work, Pipeline) else Pipeline(work)
+            ready = await _several(made, stops_of(stages, pipeline), settings, pipeline.in_flight)
+        planned = await _rehearsed(ready, made, settings, pilot)
         made.store.remember(forecast_name(planned.run), msgspec.json.encode(planned))
         return planned
     finally:
         await made.close()
+
+
+class _Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """What is rehearsed."""
+
+    outlook: Outlook
+    work: Rehearsed
+    usd: Usd
+    """Of a single question."""
+    items: int
+    stored: int
+
+
+async def _one(made: Assembled, calling: Calling, settings: Settings) -> _Ready:
+    asked = await look(
+        calling.task, made.source, made.store, run=made.runner.info.id, fresh=settings.fresh,
+        retry_failed=settings.retry_failed,
+    )  # fmt: skip
+    learnt = await recall(made.store, calling.account.name)
+    told = Told(
+        stated=calling.stated, learnt=learnt, work=_of_this(made, calling, settings), charge=calling.charge,
+        start=calling.account.start, most=calling.account.most, max_output=_max_output(asked),
+    )  # fmt: skip
+    seen = outlook(asked, told)
+    work = Rehearsed(
+        tokens=seen.tokens, timeout_s=calling.timeout_s, charge=calling.charge, manner=_manner(settings),
+        params=asked.params, max_output=told.max_output, again=_earlier(made, settings, rows=0).again,
+    )  # fmt: skip
+    return _Ready(outlook=seen, work=work, usd=_usd_of(calling), items=asked.items, stored=asked.stored)
+
+
+async def _several(made: Assembled, stops: Sequence[Stop], settings: Settings, in_flight: int | None) -> _Ready:
+    trail = Trail(
+        stops, made.store, run=made.runner.info.id, fresh=settings.fresh, retry_failed=settings.retry_failed
+    )  # fmt: skip
+    await trail.walk(made.source)
+    usd = {
+        stop.name: _usd_of(stop.stage)
+        for stop in stops if isinstance(stop.stage, Calling) and stop.stage.price is not None
+    }  # fmt: skip
+    way = Rehearsed(tokens=(), manner=_manner(settings), in_flight=in_flight)
+    ready = await staged(trail, _earlier(made, settings), made.store, way, usd)
+    return _Ready(outlook=ready.outlook, work=ready.work, usd=_unknown, items=trail.items, stored=trail.stored)
+
+
+def _unknown(_into: float, _out: float, _calls: int) -> None:
+    return None
+
+
+def _usd_of(calling: Calling) -> Usd:
+    price = calling.price
+
+    def usd(into: float, out: float, calls: int) -> float | None:
+        if price is None:
+            return None
+        each = price.usd(round(into / max(1, calls)), round(out / max(1, calls)))
+        return None if each is None else each * calls
+
+    return usd
 
 
 async def _pilot(work: Work, items: Any, settings: Settings, environ: Mapping[str, str]) -> None:
@@ -99,24 +158,13 @@ async def _pilot(work: Work, items: Any, settings: Settings, environ: Mapping[st
         raise made.runner.error
 
 
-def _calling(runner: Runner) -> Calling:
-    """The one stage that is rehearsed."""
-    stages = runner._stages  # noqa: SLF001 - nobody else asks
-    if len(stages) != 1 or not isinstance(stages[0], Calling):
-        raise UsageError(
-            "A pipeline of several stages cannot be planned yet.",
-            hint="Plan its stages one by one, or run it over a few items first (--first 20).",
-        )
-    return stages[0]
-
-
 def _manner(settings: Settings) -> Manner:
     return Manner(
         backup_share=settings.backup, weight=settings.weight, priority=settings.priority, retry=settings.retry
     )
 
 
-def _earlier(made: Assembled, calling: Calling, settings: Settings) -> Calls:
+def _of_this(made: Assembled, calling: Calling, settings: Settings) -> Calls:
     """What earlier runs of the same work show; nothing where the store is new."""
     try:
         return of_this_work(calling.task, SqliteHistory(settings.store), made.runner.info.spec)
@@ -124,26 +172,20 @@ def _earlier(made: Assembled, calling: Calling, settings: Settings) -> Calls:
         return Calls()
 
 
+def _earlier(made: Assembled, settings: Settings, *, rows: int = LOOKED_UP) -> Earlier:
+    """Their figures, and some of their rows."""
+    try:
+        return earlier_of(SqliteHistory(settings.store), made.runner.info.spec, rows=rows)
+    except StoreError:
+        return Earlier()
+
+
 def _max_output(asked: Asked) -> int | None:
     return next((size.max_output for size in asked.sizes), None)
 
 
-async def _rehearsed(
-    asked: Asked, told: Told, calling: Calling, made: Assembled, settings: Settings, pilot: int
-) -> Plan:
-    seen = outlook(asked, told)
-    rehearsed = Rehearsed(
-        tokens=seen.tokens, timeout_s=calling.timeout_s, charge=calling.charge, manner=_manner(settings),
-        params=asked.params, max_output=told.max_output,
-    )  # fmt: skip
-    price = calling.price
+async def _rehearsed(ready: _Ready, made: Assembled, settings: Settings, pilot: int) -> Plan:
     given_up = threading.Event()
-
-    def usd(into: float, out: float, calls: int) -> float | None:
-        if price is None:
-            return None
-        each = price.usd(round(into / max(1, calls)), round(out / max(1, calls)))
-        return None if each is None else each * calls
 
     def going() -> None:
         if given_up.is_set():
@@ -151,13 +193,13 @@ async def _rehearsed(
 
     try:
         made_of = await asyncio.to_thread(
-            forecast, seen, rehearsed, usd=usd, deadline_s=settings.deadline_s, going=going
+            forecast, ready.outlook, ready.work, usd=ready.usd, deadline_s=settings.deadline_s, going=going
         )
     except asyncio.CancelledError:
         given_up.set()
         raise
     named = msgspec.structs.replace(
-        made_of, run=made.runner.info.id, made_at=time.time(), items=asked.items, stored=asked.stored, pilot=pilot
+        made_of, run=made.runner.info.id, made_at=time.time(), items=ready.items, stored=ready.stored, pilot=pilot
     )
     return await _within_budget(named, settings, made)
 

@@ -74,10 +74,10 @@ class SwiftLoop(VirtualLoop):
         return self._now_s
 
     def create_task(
-        self, coro: Coroutine[Any, Any, T] | Generator[Any, None, T], *, name: str | None = None,
+        self, coro: Coroutine[Any, Any, T] | Generator[Any, None, T], *, name: object = None,
         context: Context | None = None,
     ) -> asyncio.Task[T]:  # fmt: skip
-        return asyncio.Task(coro, loop=self, name=name, context=context)  # type: ignore[arg-type]
+        return asyncio.Task(coro, loop=self, name=None if name is None else str(name), context=context)
 
     def call_soon(
         self,
