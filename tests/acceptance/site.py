@@ -1,7 +1,6 @@
 """A site on this machine for tests: `with site() as there: there.url`. It counts what it is asked."""
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,7 +36,7 @@ class Site:
 @contextmanager
 def site(delay_s: float = 0.0) -> Iterator[Site]:
     """Every path is a page, but for those that are gone; each is answered after `delay_s`."""
-    there = Site(delay_s)
+    there, over = Site(delay_s), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -50,7 +49,7 @@ def site(delay_s: float = 0.0) -> Iterator[Site]:
                 there.in_flight += 1
                 there.most = max(there.most, there.in_flight)
             try:
-                time.sleep(there.delay_s)  # how slow the site is, not a wait of the test
+                over.wait(there.delay_s)
                 self._answer(name)
             finally:
                 with there.lock:
@@ -83,6 +82,7 @@ def site(delay_s: float = 0.0) -> Iterator[Site]:
     try:
         yield there
     finally:
+        over.set()
         server.shutdown()
         thread.join()
         server.server_close()

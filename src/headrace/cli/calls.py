@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
         if args.report is not None:
             run.report(args.report, sections=calls.sections(report), title="Call performance")
-        return report.themes is not None or args.no_themes or report.partial, _told(report)
+        return not report.lacks_themes, _told(report)
 
     def added(outcome: Any) -> dict[str, Any]:
         return {"category": calls.category(outcome.item), "analysis_success": outcome.ok}

@@ -64,7 +64,7 @@ def size_of(request: Request) -> Size:
     messages, params = request.messages, request.params
     most = max_output_of(params) if params else None
     if len(messages) == 1 and messages[0].content.isascii():
-        return Size(len(messages[0].content), 1, len(messages[0].images), True, most)
+        return Size(len(messages[0].content), 1, len(messages[0].images), ascii=True, max_output=most)
     characters, mostly = _measure(message.content for message in messages)
     images = sum(len(message.images) for message in messages)
     return Size(characters, len(messages), images, mostly, most)

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 
 from headrace.engine.forecast import Plan, Range
 from headrace.report.signs import ASCII, Glyphs, printable
-from headrace.report.text import dollars, duration, number
+from headrace.report.text import dollars, duration, number, one_line
 
 LEAST_WIDTH, MOST_WIDTH = 40, 100
 _LABEL = 14
 _ROWS = 10
 """Of the picture: one for each tenth of the items."""
+_WIDE = 64
+"""From so many columns there are tokens for each stage."""
 _NARROW = 60
 """Below this many columns there is no picture."""
 _UNITS = {
@@ -33,6 +35,9 @@ def _lines(plan: Plan, width: int, glyphs: Glyphs) -> Iterator[str]:
         return
     yield ""
     yield from _table(plan)
+    if plan.stages:
+        yield ""
+        yield from _stages(plan, width)
     if width >= _NARROW and plan.course and plan.seconds.p90 > 0:
         yield ""
         yield from _picture(plan, width, glyphs)
@@ -42,7 +47,7 @@ def _lines(plan: Plan, width: int, glyphs: Glyphs) -> Iterator[str]:
     yield from _what_ifs(plan)
     yield from _assumed(plan)
     for note in plan.notes:
-        yield f"* {note}"
+        yield f"* {one_line(note)}"
 
 
 def _opening(plan: Plan) -> str:
@@ -67,6 +72,23 @@ def _table(plan: Plan) -> Iterator[str]:
         yield f"{'cost':{_LABEL}}{'unknown':>12}"
     else:
         yield f"{'cost':{_LABEL}}{dollars(usd.p50):>12}{dollars(usd.p10):>12}{dollars(usd.p90):>12}"
+
+
+def _stages(plan: Plan, width: int) -> Iterator[str]:
+    """What is likely, stage by stage: on a narrow terminal without tokens."""
+    wide = width >= _WIDE
+    yield (
+        f"{'stage':{_LABEL}}{'items':>9}{'calls':>9}"
+        + (f"{'tokens in':>12}{'tokens out':>12}" if wide else "")
+        + f"{'cost':>8}"
+    )
+    for stage in plan.stages:
+        cost = dollars(stage.usd.p50) if stage.usd is not None else "unknown" if stage.model else ""
+        tokens = (stage.input_tokens.p50, stage.output_tokens.p50)
+        said = "".join(f"{_whole(each) if stage.model else '':>12}" for each in tokens) if wide else ""
+        calls = _whole(stage.calls.p50) if stage.calls.p50 else ""
+        name = printable(stage.name, _LABEL - 1)
+        yield f"{name:{_LABEL}}{_whole(stage.items.p50):>9}{calls:>9}{said}{cost:>8}".rstrip()
 
 
 def _whole(value: float) -> str:
@@ -96,7 +118,8 @@ def _bound(plan: Plan) -> str:
     if plan.binding == "budget":
         return "The budget binds."
     share = 100 * plan.waits.get(plan.binding, 0.0)
-    return f"What binds: {plan.binding} ({share:.0f} % of the time calls wait for it)."
+    where = f" at {one_line(plan.binding_stage)}" if plan.binding_stage else ""
+    return f"What binds: {plan.binding}{where} ({share:.0f} % of the time calls wait for it)."
 
 
 def _reach(plan: Plan) -> Iterator[str]:
@@ -115,6 +138,7 @@ def _what_ifs(plan: Plan) -> Iterator[str]:
     for each in plan.what_ifs:
         unit = _UNITS.get(each.limit, each.limit)
         change = "no faster" if each.of_now > 0.97 else f"{100 * (1 - each.of_now):.0f} % less time"
+        unit = f"{unit} at {one_line(each.stage)}" if each.stage else unit
         yield f"With {number(each.to)} {unit}: {duration(each.seconds)}, {change}."
 
 
@@ -122,7 +146,7 @@ def _assumed(plan: Plan) -> Iterator[str]:
     if plan.assumed:
         yield ""
     for each in plan.assumed:
-        yield f"{each.what}: {each.value} ({each.origin})"
+        yield f"{one_line(each.what)}: {each.value} ({each.origin})"
 
 
 def _wrapped(line: str, width: int) -> Sequence[str]:

@@ -215,7 +215,9 @@ class _Shape:
                     Assumed(what, f"{_median(calls):.3g} {unit} in the median, of {count:,} calls", "learnt")
                 )
                 if calls is endpoint and work is not endpoint:
-                    self.notes.append(f"The {what} are those of all calls to {whose}: this question was not asked yet.")
+                    self.notes.append(
+                        f"The {what} are those of all calls to {whose}: this question was not asked yet, or seldom."
+                    )
                 return calls
         self.assumed.append(Assumed(what, f"{_median(default):.3g} {unit} in the median", "assumed"))
         self.notes.append(f"The {what} are not known: {_median(default):.3g} {unit} in the median are assumed.")

@@ -152,7 +152,12 @@ class _Maker:
             part = await self._asking(number, stop, stop.stage, seen)
         else:
             part = self._function(stop, stop.stage, seen, figures)
-        return self._selective(part, stop, seen, figures)
+        part = self._selective(part, stop, seen, figures)
+        stored = self._trail.stored_at(number)
+        if not stored:
+            return part
+        self._learnt(stop, "in the store", stored)
+        return msgspec.structs.replace(part, asked=part.asked * (1.0 - stored))
 
     # Stages that ask.
 

@@ -214,8 +214,8 @@ async def _within_budget(planned: Plan, settings: Settings, made: Assembled) -> 
         return msgspec.structs.replace(planned, budget_usd=left)
     each = planned.usd.p50 / planned.calls.p50 if planned.calls.p50 else 0.0
     calls = round(planned.calls.p50) if left >= planned.usd.p50 else int(max(0.0, left) / each)
-    binding = "budget" if left < planned.usd.p50 else planned.binding
-    return msgspec.structs.replace(planned, budget_usd=left, budget_calls=calls, binding=binding)
+    planned = msgspec.structs.replace(planned, budget_usd=left, budget_calls=calls)
+    return msgspec.structs.replace(planned, binding="budget", binding_stage="") if left < planned.usd.p50 else planned
 
 
 def _ignore(_told: Event | str) -> None:

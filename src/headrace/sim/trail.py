@@ -80,6 +80,8 @@ class Begin(msgspec.Struct, frozen=True, gc=False):
 
     stage: int
     size: Size | None
+    own: bool = False
+    """Whether this run has an outcome of it: what it will be asked at later stages was asked already."""
 
 
 class Trail:
@@ -91,6 +93,8 @@ class Trail:
         self.seen = [Seen() for _ in stops]
         self.begins: list[Begin] = []
         self.rows: list[Item] = []
+        self._own: set[int] = set()
+        """Positions of items that this run has an outcome of."""
         self.items = self.unaskable = 0
 
     @property
@@ -101,10 +105,10 @@ class Trail:
         async for batch in source:
             self.items += len(batch)
             self.rows += batch[: max(0, ROWS - len(self.rows))]
-            kept = {}
-            if not self._retry_failed:
-                kept = await self._store.outcomes(self._run, [item.key for item in batch])
-            await self._at(0, [item for item in batch if item.key not in kept or kept[item.key][1].error is None])
+            kept = await self._store.outcomes(self._run, [item.key for item in batch])
+            failed = {key for key, (_, outcome) in kept.items() if outcome.error is not None}
+            self._own = {item.position for item in batch if item.key in kept and item.key not in failed}
+            await self._at(0, [item for item in batch if self._retry_failed or item.key not in failed])
 
     async def _at(self, number: int, items: list[Item]) -> None:
         """These have come to this stage."""
@@ -121,7 +125,7 @@ class Trail:
             onward = [child for item in items for child in _children(item, stop.value.into)]
             self.seen[number].passed += len(onward)
         else:
-            self.begins += [Begin(number, None)] * len(items)
+            self.begins += [self._begin(number, item) for item in items]
             return
         await self._at(number + 1, onward)
 
@@ -156,8 +160,19 @@ class Trail:
             elif calling.task.reusable and seen.again(request):
                 self._share(number)
             else:
-                self.begins.append(Begin(number, size))
+                self.begins.append(self._begin(number, item, size))
         return onward
+
+    def _begin(self, number: int, item: Item, size: Size | None = None) -> Begin:
+        return Begin(number, size, item.position in self._own)
+
+    def stored_at(self, number: int) -> float:
+        """Of the items that begin before this stage, the share that has an answer of it, where answers are stored."""
+        stop = self.stops[number].stage
+        if self._fresh or not isinstance(stop, Calling) or not stop.task.reusable:
+            return 0.0
+        before = [begin.own for begin in self.begins if begin.stage < number]
+        return sum(before) / len(before) if before else 0.0
 
     def _for_whom(self, stop: Stop, calling: Calling, items: list[Item]) -> tuple[list[Item], list[Item]]:
         if calling.when is None or not stop.is_told:

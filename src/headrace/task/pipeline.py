@@ -52,7 +52,7 @@ class Cascade:
             if not unsure:
                 raise UsageError("A Cascade must know when it is unsure.", hint='Give unsure="confidence < 0.7".')
             Condition(unsure)
-        elif not callable(unsure) or mode_of(unsure) == "async":
+        elif not callable(sure := cast("object", unsure)) or mode_of(sure) == "async":
             raise UsageError(
                 f"unsure is {unsure!r:.80}.",
                 hint="Give a condition over columns, or a plain quick function of the row.",

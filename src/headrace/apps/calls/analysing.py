@@ -23,6 +23,8 @@ class CallReport:
     themes: Themes | None = None
     without_themes: str = ""
     """Why there are none."""
+    lacks_themes: bool = False
+    """Whether they were asked for, and that failed."""
 
     @property
     def failures(self) -> list[CallInsight]:
@@ -78,7 +80,7 @@ async def report_of(
     if len(rows) < 2:
         return CallReport(run, insights, without_themes="Too few calls were understood.")
     found, why = await _themes(rows, model, asked, name=f"{run.name}-themes", **how)
-    return CallReport(run, insights, found, why)
+    return CallReport(run, insights, found, why, lacks_themes=found is None)
 
 
 async def _themes(
