@@ -49,6 +49,7 @@ bench:
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 	HEADRACE_SCALE=1 $(BIN)/python -m pytest -q -n 2 tests/sim tests/unit
 	$(BIN)/python -m pytest -q tests/acceptance/test_kill.py --kills 200
+	HEADRACE_SCALE=1 $(BIN)/python -m pytest -q tests/acceptance/test_pipeline_kill.py tests/acceptance/test_budget_kept.py
 	$(BIN)/python -m pytest -q tests/acceptance/test_memory.py --rows 1000000
 	$(BIN)/python -m pytest -q tests/acceptance/test_memory_of_tables.py --table-mb 5000
 

@@ -10,7 +10,9 @@ second of theirs is a tenth of one here, so that whatever headrace adds weighs t
 """
 
 import argparse
+import asyncio
 import csv
+import functools
 import heapq
 import math
 import os
@@ -28,7 +30,9 @@ from typing import Any
 import msgspec
 
 import headrace as hr
+from headrace.apps import audit as audit_app
 from headrace.apps import calls as calls_app
+from headrace.apps import documents as documents_app
 from headrace.apps import tweets as tweets_app
 
 SEEDS = (1, 2, 3)
@@ -73,12 +77,14 @@ class Heard:
     def __init__(self) -> None:
         self.calls: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         self.stages: dict[str, float] = {}
+        self.kinds: dict[str, str] = {}
         self.began_s = self.ended_s = math.nan
 
     def __call__(self, event: Any) -> None:
         match type(event).__name__:
             case "RunStarted":
                 self.began_s = event.at_s
+                self.kinds = {stage.name: stage.kind for stage in event.stages}
             case "CallEnded":
                 self.calls[event.stage].append((event.at_s - event.seconds, event.seconds))
             case "StageEnded":
@@ -89,6 +95,12 @@ class Heard:
     def seconds(self, stage: str = "") -> list[float]:
         """Of its calls, in the order in which they began."""
         return [seconds for _, seconds in sorted(self.calls[stage])]
+
+    def asked(self) -> list[float]:
+        """Of all calls to models, in the order in which they began."""
+        kinds = self.kinds
+        calls = [call for stage, calls in self.calls.items() if kinds.get(stage, "ask") == "ask" for call in calls]
+        return [seconds for _, seconds in sorted(calls)]
 
     @property
     def wall_s(self) -> float:
@@ -178,7 +190,91 @@ def calls(faster: float) -> Iterator[Figure]:
         yield Figure(f"{rows} calls", theirs, sequential, took)
 
 
-APPLICATIONS: Mapping[str, Callable[[float], Iterator[Figure]]] = {"tweets": tweets, "calls": calls}
+def audit(faster: float) -> Iterator[Figure]:
+    """A: 10 calls at a time; a call takes 15-25 s, a site 5-10 s (a second of theirs is a hundredth of one here)."""
+    slower = 10.0
+    brands = [{"id": f"b{n}", "brand": f"brand{n}", "product": "kettles"} for n in range(12)]
+    given = [
+        {"brand": f"brand{n % 12}", "query": "Which?", "response": f"brand{n % 12} or another, {n}"} for n in range(192)
+    ]
+    collected = functools.partial(_audited, responses=given)
+    for what, run, theirs, sequential in (
+        ("192 responses analysed", collected, "300-600 s", "3,600-10,800 s"),
+        ("the whole audit, 12 brands", _audited, "1,320-1,620 s", "5,400-12,600 s"),
+    ):
+        heard = [
+            measured(run, brands, seed=seed, latency=latency(15, 25, slower * faster), limits=hr.Limits(10))
+            for seed in SEEDS
+        ]
+        took = tuple(
+            Took(*(slower * each for each in (one.wall_s, critical_path(one.asked(), 10), sum(one.asked())))) for one in heard
+        )  # fmt: skip
+        yield Figure(what, theirs, sequential, took)
+    for what, domains, theirs, sequential in (
+        ("192 domains fetched", 192, "960 s", "1,920 s"),
+        ("192 domains, half of them known", 96, "480 s", "1,920 s"),
+    ):
+        took = tuple(_fetched(domains, seed, slower * faster, slower) for seed in SEEDS)
+        yield Figure(what, theirs, sequential, took)
+
+
+def _audited(brands: Any, *, model: hr.Model, **how: Any) -> object:
+    return audit_app.audit(brands, assistants=[model], queries=16, **how)
+
+
+def _fetched(domains: int, seed: int, faster: float, slower: float) -> Took:
+    """192 front pages, one after another address of this machine, 64 at once."""
+    draw = random.Random(seed)
+    waits = {f"127.0.1.{n + 1}": math.exp(draw.gauss(math.log(7), 0.18)) / faster for n in range(domains)}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(waits[writer.get_extra_info("sockname")[0]])
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\nConnection: close\r\n\r\npage"
+        )
+        writer.close()
+
+    async def main(folder: str) -> Took:
+        server = await asyncio.start_server(answer, "0.0.0.0", 0, backlog=256)
+        port = server.sockets[0].getsockname()[1]
+        pages = [{"url": f"http://127.0.1.{n % domains + 1}:{port}/{n}"} for n in range(192)]
+        heard = Heard()
+        fetch = hr.Fetch(by="domain", allow=("127.0.0.0/8",))
+        await hr.arun(fetch, pages, store=Path(folder) / "store.db", name="fetch", on_event=heard, progress=False)
+        server.close()
+        ideal = critical_path([waits[page["url"].split("/")[2].partition(":")[0]] for page in pages[:domains]], 64)
+        return Took(slower * heard.wall_s, slower * ideal, slower * 192 / domains * sum(waits.values()))
+
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(main(folder))
+
+
+def documents(faster: float) -> Iterator[Figure]:
+    """D: 24 documents, 4 questions each, 3 workers. They tell how many times faster; a call of 2-6 s is taken."""
+    for mode, theirs in (("async", "2.33-2.55 x"), ("process", "2.64 x"), ("sync", "1 x")):
+        runs = []
+        for seed in SEEDS:
+            with tempfile.TemporaryDirectory() as folder:
+                for number in range(24):
+                    (Path(folder) / f"{number}.txt").write_text(f"Document {number} is about mills and weirs.")
+                run = functools.partial(_read, mode=mode)
+                heard = measured(run, folder, seed=seed, latency=latency(2, 6, faster))
+            ideal = critical_path(heard.asked(), 1 if mode == "sync" else 3)
+            runs.append(Took(heard.wall_s, ideal, sum(heard.asked())))
+        yield Figure(f"24 documents, {mode}", theirs, "1 x", tuple(runs))
+
+
+def _read(folder: str, *, model: hr.Model, key: str, name: str, **how: Any) -> object:  # noqa: ARG001 - it has its own
+    return documents_app.analyse(folder, model=model, every=True, synthesis=False, **how)
+
+
+APPLICATIONS: Mapping[str, Callable[[float], Iterator[Figure]]] = {
+    "tweets": tweets,
+    "calls": calls,
+    "audit": audit,
+    "documents": documents,
+}
 """Each gives its figures; the number is how many seconds of theirs are one of ours."""
 
 

@@ -343,3 +343,19 @@ def test_the_page_has_all_of_the_report_and_runs_nothing_of_it(chromium: Browser
             "document.querySelector('#own-6').textContent"
         )
         assert page.value("document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
+def test_programs_get_events_without_answers(cli: Cli) -> None:
+    """With `--json` standard error is events alone, and what a model said is on standard output."""
+    cli.file("calls.jsonl", "".join(json.dumps(row) + "\n" for row in table(5)))
+
+    def answer(asked: Asked) -> Answer:
+        return themes("SAID") if "theme" in asked.body["messages"][-1]["content"] else insight(summary="SAID " * 5)
+
+    with endpoint(answer) as there:
+        words = ("calls", "calls.jsonl", "--model", "openai:m", "--base-url", there.url, "--key", "id", "--json")
+        ended = fine(Cli(cli.folder, OPENAI_API_KEY="sk-none").run(*words))
+    events = [json.loads(line) for line in ended.err.splitlines()]
+    assert (events[-1]["event"], events[-1]["ok"], events[-1]["exit_status"]) == ("ended", 5, 0)
+    assert "SAID" not in ended.err
+    assert ended.out.count("SAID") == 25

@@ -27,6 +27,7 @@ from headrace.data.columns import columns_of
 from headrace.data.sink import jsonl_line
 from headrace.data.table import Table
 from headrace.engine.snapshot import Snapshot
+from headrace.report.signs import printable
 from headrace.report.trace import traced
 from headrace.results import Run, write_result
 from headrace.settings import DEFAULT_STORE, Settings
@@ -35,6 +36,7 @@ from headrace.task.pipeline import Pipeline
 from headrace.task.work import Ask
 
 _PREVIEWED = 10
+_SAID_MAX = 1000
 Added = Callable[[Outcome], Mapping[str, Any]]
 
 
@@ -251,8 +253,8 @@ def _tell(run: _Run, snapshot: Snapshot) -> None:
         onlooker.say(f"{run.rows} rows in {wishes.output}")
     elif run.is_shown:
         onlooker.say("Add -o FILE.csv to save all of them; they are in the store, so nothing is asked again.")
-    for sentence in run.told:
-        onlooker.notice(sentence)
+    for sentence in run.told:  # to people alone: it may quote answers
+        onlooker.say(printable(sentence, _SAID_MAX, "..."))
     if wishes.report is not None:
         onlooker.say(f"The report is {wishes.report}")
 

@@ -7,6 +7,7 @@ source and the store; calls nobody.
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from statistics import NormalDist
 from typing import Any
 
@@ -55,19 +56,19 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any]
 
 
-async def look(task: Task, source: Source, store: Store, *, run: str, fresh: bool, retry_failed: bool) -> Asked:
-    """Read the source, and leave out what the store has. Nothing is claimed or written."""
+async def look(
+    task: Task, source: Source, store: Store, *, fresh: bool, without: AbstractSet[str] = frozenset()
+) -> Asked:
+    """Read the source, and leave out what the store has, and the items of these keys. Nothing is claimed or written."""
     sizes: list[Size] = []
     seen: set[int] = set()
     params: Mapping[str, Any] = {}
     items = stored = unaskable = 0
     async for batch in source:
         items += len(batch)
-        kept = {} if retry_failed else await store.outcomes(run, [item.key for item in batch])
         requests = []
         for item in batch:
-            before = kept.get(item.key)
-            if before is not None and before[1].error is not None:
+            if item.key in without:
                 continue
             try:
                 requests += [task.request(item, sample) for sample in range(task.samples)]

@@ -3,6 +3,8 @@ assumed, and said to be. Enters a trail and the store's history; leaves what a r
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import islice
 from statistics import NormalDist
 from typing import Any
 
@@ -20,7 +22,7 @@ from headrace.engine.stage import After
 from headrace.flow.estimate import Size, size_of
 from headrace.flow.quantiles import middle
 from headrace.sim.likeness import Known
-from headrace.sim.outlook import EARLIER_MOST, ENOUGH, Asked, Outlook, Told, identity_of, lognormal, outlook
+from headrace.sim.outlook import ENOUGH, Asked, Outlook, Told, identity_of, lognormal, outlook
 from headrace.sim.part import Part, Usd
 from headrace.sim.rehearsal import Work
 from headrace.sim.trail import Begin, Seen, Stop, Trail
@@ -33,6 +35,8 @@ from headrace.task.work import Ask
 
 LOOKED_UP = 500
 """Of an earlier run's rows so many are rendered as prompts of each stage."""
+KEYS_MOST = 100_000
+"""Of earlier outcomes so many are looked at, of the latest runs."""
 UNSURE = 0.3
 """Of a Cascade's answers, where nothing is known."""
 GROUP = 10
@@ -51,6 +55,8 @@ class Earlier(msgspec.Struct, frozen=True):
     """Of the last one that made calls."""
     rows: Sequence[Item] = ()
     """As their last stages got them."""
+    done: AbstractSet[str] = frozenset()
+    """The keys of items that one of them is done with: what it asked of them is in the store."""
 
     @property
     def again(self) -> float:
@@ -74,26 +80,24 @@ def earlier_of(history: History, spec: Mapping[str, Any], *, rows: int = LOOKED_
     asked = identity_of(spec)
     snapshot: Snapshot | None = None
     found: list[Item] = []
+    done: set[str] = set()
     for info in history.runs():
         if identity_of(info.spec) != asked:
             continue
         if snapshot is None or not snapshot.calls:
             whole = history.run(info.id)
             snapshot = snapshot_of(whole.figures if whole is not None else None) or snapshot
-        for outcome in _outcomes(history, info):
-            if len(found) >= rows:
-                return Earlier(snapshot, found)
-            found.append(Item(outcome.key, outcome.position, outcome.item))
-    return Earlier(snapshot, found)
+        for outcome in _outcomes(history, info) if rows and len(done) < KEYS_MOST else ():
+            if len(found) < rows and outcome.item is not None:
+                found.append(Item(outcome.key, outcome.position, outcome.item))
+            if outcome.ok:
+                done.add(outcome.key)
+    return Earlier(snapshot, found, done)
 
 
 def _outcomes(history: History, info: RunInfo) -> Iterator[Outcome]:
     for dropped in (False, True):
-        for looked, outcome in enumerate(history.scan(info.id, dropped=dropped)):
-            if looked >= EARLIER_MOST:
-                break
-            if outcome.item is not None:
-                yield outcome
+        yield from islice(history.scan(info.id, dropped=dropped), KEYS_MOST)
 
 
 class Staged(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +117,7 @@ async def staged(trail: Trail, earlier: Earlier, store: Store, work: Work, usd: 
     seen = Outlook(
         known=next((part.known for part in parts if part.known is not None), nothing), tokens=tokens,
         guessed=max(maker.guessed, default=0.0), found=max(maker.found, default=0.0), assumed=maker.assumed,
-        notes=tuple(dict.fromkeys(maker.notes)),
+        notes=maker.sentences(),
     )  # fmt: skip
     return Staged(
         work=msgspec.structs.replace(work, tokens=tokens, begins=begins, parts=tuple(parts)), outlook=seen
@@ -126,7 +130,8 @@ class _Maker:
     def __init__(self, trail: Trail, earlier: Earlier, store: Store, usd: Mapping[str, Usd]) -> None:
         self._trail, self._earlier, self._store, self._usd = trail, earlier, store, usd
         self.assumed: list[Assumed] = []
-        self.notes: list[str] = []
+        self._notes: dict[str, list[str]] = {}
+        """Each once, with the stages that it is of."""
         self.guessed: list[float] = []
         self.found: list[float] = []
         self._made: dict[int, Sequence[int]] = {}
@@ -159,6 +164,12 @@ class _Maker:
         self._learnt(stop, "in the store", stored)
         return msgspec.structs.replace(part, asked=part.asked * (1.0 - stored))
 
+    def _note(self, stage: str, sentence: str) -> None:
+        self._notes.setdefault(sentence, []).append(stage)
+
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(f"{', '.join(stages)}: {sentence}" for sentence, stages in self._notes.items())
+
     # Stages that ask.
 
     async def _asking(self, number: int, stop: Stop, calling: Calling, seen: Seen) -> Part:
@@ -184,7 +195,8 @@ class _Maker:
 
     def _say(self, name: str, whole: Outlook) -> None:
         self.assumed += [msgspec.structs.replace(each, what=f"{name}: {each.what}") for each in whole.assumed]
-        self.notes += [f"{name}: {note}" for note in whole.notes]
+        for note in whole.notes:
+            self._note(name, note)
         self.guessed.append(whole.guessed)
         self.found.append(whole.found)
 
@@ -205,9 +217,10 @@ class _Maker:
             return sizes
         guessed = [size for size in map(self._guess(stop, calling), self._trail.rows) if size is not None]
         if guessed:
-            self.notes.append(
-                f"{stop.name}: how long its prompts are is not known; {self._characters:,} characters are assumed for what "
-                "stages before it add."
+            self._note(
+                stop.name,
+                f"How long its prompts are is not known; {self._characters:,} characters are assumed for what stages before "
+                "it add.",
             )
         return guessed or sizes
 
@@ -258,7 +271,7 @@ class _Maker:
         else:
             default = {"fetch": FETCH_S, "extract": EXTRACT_S}.get(kind, FUNCTION_S)
             seconds, origin = lognormal(default, SIGMA), "assumed"
-            self.notes.append(f"{stop.name}: how long its calls take is not known; {default:g} s are assumed.")
+            self._note(stop.name, f"How long its calls take is not known; {default:g} s are assumed.")
         self._characters = A_PAGE if isinstance(stop.value, Fetch | Extract) else A_RESULT
         if isinstance(stop.value, Extract):
             self._characters = min(A_PAGE, stop.value.max_chars or A_PAGE)
@@ -294,14 +307,14 @@ class _Maker:
         if figures is not None and figures.calls > figures.retries:
             return self._learnt(stop, "asked about", min(1.0, (figures.calls - figures.retries) / figures.taken))
         share = UNSURE if isinstance(stop.value, Cascade) else 1.0
-        return self._taken(stop, "asked about", share, f"it is taken to be for {100 * share:.0f} % of the items")
+        return self._taken(stop, "asked about", share, f"It is taken to be for {100 * share:.0f} % of the items")
 
     def _passes(self, stop: Stop, seen: Seen, figures: StageFigures | None) -> float:
         if figures is not None:
             return self._learnt(stop, "let through", min(1.0, figures.passed / figures.taken))
         if seen.taken >= ENOUGH and isinstance(stop.value, Filter) and isinstance(stop.value.keep, str):
             return self._learnt(stop, "let through", seen.passed / seen.taken)
-        return self._taken(stop, "let through", 1.0, "it is taken to let all items through")
+        return self._taken(stop, "let through", 1.0, "It is taken to let all items through")
 
     def _makes(self, stop: Stop, seen: Seen, figures: StageFigures | None) -> float:
         value = stop.value
@@ -309,7 +322,7 @@ class _Maker:
             return self._learnt(stop, "made of each", figures.passed / figures.taken, share=False)
         if seen.taken >= ENOUGH and isinstance(value, Expand) and isinstance(value.into, str):
             return self._learnt(stop, "made of each", seen.passed / seen.taken, share=False)
-        self._taken(stop, "made of each", 1.0, "it is taken to make one of each item", share=False)
+        self._taken(stop, "made of each", 1.0, "It is taken to make one of each item", share=False)
         return 1.0
 
     def _learnt(self, stop: Stop, what: str, value: float, *, share: bool = True) -> float:
@@ -320,7 +333,7 @@ class _Maker:
     def _taken(self, stop: Stop, what: str, value: float, why: str, *, share: bool = True) -> float:
         self._learnt(stop, what, value, share=share)
         self.assumed[-1] = msgspec.structs.replace(self.assumed[-1], origin="assumed")
-        self.notes.append(f"{stop.name}: {why}, as nothing is known; a pilot would tell (--pilot 50).")
+        self._note(stop.name, f"{why}, as nothing is known; a pilot would tell (--pilot 50).")
         return value
 
     def _local(self, stop: Stop, seen: Seen, figures: StageFigures | None) -> Part:

@@ -95,8 +95,7 @@ class _Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 async def _one(made: Assembled, calling: Calling, settings: Settings) -> _Ready:
     asked = await look(
-        calling.task, made.source, made.store, run=made.runner.info.id, fresh=settings.fresh,
-        retry_failed=settings.retry_failed,
+        calling.task, made.source, made.store, fresh=settings.fresh, without=_given_up(made, settings)
     )  # fmt: skip
     learnt = await recall(made.store, calling.account.name)
     told = Told(
@@ -112,16 +111,16 @@ async def _one(made: Assembled, calling: Calling, settings: Settings) -> _Ready:
 
 
 async def _several(made: Assembled, stops: Sequence[Stop], settings: Settings, in_flight: int | None) -> _Ready:
-    trail = Trail(
-        stops, made.store, run=made.runner.info.id, fresh=settings.fresh, retry_failed=settings.retry_failed
-    )  # fmt: skip
+    earlier = _earlier(made, settings)
+    without = _given_up(made, settings)
+    trail = Trail(stops, made.store, fresh=settings.fresh, without=without, ended=earlier.done)
     await trail.walk(made.source)
     usd = {
         stop.name: _usd_of(stop.stage)
         for stop in stops if isinstance(stop.stage, Calling) and stop.stage.price is not None
     }  # fmt: skip
     way = Rehearsed(tokens=(), manner=_manner(settings), in_flight=in_flight)
-    ready = await staged(trail, _earlier(made, settings), made.store, way, usd)
+    ready = await staged(trail, earlier, made.store, way, usd)
     return _Ready(outlook=ready.outlook, work=ready.work, usd=_unknown, items=trail.items, stored=trail.stored)
 
 
@@ -162,6 +161,17 @@ def _manner(settings: Settings) -> Manner:
     return Manner(
         backup_share=settings.backup, weight=settings.weight, priority=settings.priority, retry=settings.retry
     )
+
+
+def _given_up(made: Assembled, settings: Settings) -> set[str]:
+    """The items that failed before, and are not to be tried again."""
+    if settings.retry_failed:
+        return set()
+    try:
+        outcomes = SqliteHistory(settings.store).scan(made.runner.info.id, failed_only=True)
+        return {outcome.key for outcome in outcomes}
+    except StoreError:
+        return set()
 
 
 def _of_this(made: Assembled, calling: Calling, settings: Settings) -> Calls:
@@ -214,8 +224,10 @@ async def _within_budget(planned: Plan, settings: Settings, made: Assembled) -> 
         return msgspec.structs.replace(planned, budget_usd=left)
     each = planned.usd.p50 / planned.calls.p50 if planned.calls.p50 else 0.0
     calls = round(planned.calls.p50) if left >= planned.usd.p50 else int(max(0.0, left) / each)
-    planned = msgspec.structs.replace(planned, budget_usd=left, budget_calls=calls)
-    return msgspec.structs.replace(planned, binding="budget", binding_stage="") if left < planned.usd.p50 else planned
+    binding, stage = ("budget", "") if left < planned.usd.p50 else (planned.binding, planned.binding_stage)
+    return msgspec.structs.replace(
+        planned, budget_usd=left, budget_calls=calls, binding=binding, binding_stage=stage
+    )  # fmt: skip
 
 
 def _ignore(_told: Event | str) -> None:

@@ -5,6 +5,7 @@ nobody, and no function of the user's: what only a function can tell is left to 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -81,20 +82,24 @@ class Begin(msgspec.Struct, frozen=True, gc=False):
     stage: int
     size: Size | None
     own: bool = False
-    """Whether this run has an outcome of it: what it will be asked at later stages was asked already."""
+    """Whether an earlier run is done with it: what it will be asked at later stages was asked already."""
 
 
 class Trail:
     """Follows the items. `walk` once."""
 
-    def __init__(self, stops: Sequence[Stop], store: Store, *, run: str, fresh: bool, retry_failed: bool) -> None:
-        self.stops, self._store = stops, store
-        self._run, self._fresh, self._retry_failed = run, fresh, retry_failed
+    def __init__(
+        self, stops: Sequence[Stop], store: Store, *, fresh: bool, without: AbstractSet[str] = frozenset(),
+        ended: AbstractSet[str] = frozenset(),
+    ) -> None:  # fmt: skip
+        """`without` are the keys of items that are left out, `ended` of those that an earlier run is done with."""
+        self.stops, self._store, self._fresh = stops, store, fresh
+        self._without, self._ended = without, ended
         self.seen = [Seen() for _ in stops]
         self.begins: list[Begin] = []
         self.rows: list[Item] = []
         self._own: set[int] = set()
-        """Positions of items that this run has an outcome of."""
+        """Positions of those in `ended`."""
         self.items = self.unaskable = 0
 
     @property
@@ -105,10 +110,8 @@ class Trail:
         async for batch in source:
             self.items += len(batch)
             self.rows += batch[: max(0, ROWS - len(self.rows))]
-            kept = await self._store.outcomes(self._run, [item.key for item in batch])
-            failed = {key for key, (_, outcome) in kept.items() if outcome.error is not None}
-            self._own = {item.position for item in batch if item.key in kept and item.key not in failed}
-            await self._at(0, [item for item in batch if self._retry_failed or item.key not in failed])
+            self._own = {item.position for item in batch if item.key in self._ended}
+            await self._at(0, [item for item in batch if item.key not in self._without])
 
     async def _at(self, number: int, items: list[Item]) -> None:
         """These have come to this stage."""

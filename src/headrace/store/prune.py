@@ -111,6 +111,7 @@ class Pruning:
                 self._check_over(run)
                 connection.execute(tables.TAKE_OUT, (self._owner.id, run))
                 connection.execute(tables.FORGET_BUDGET, (run,))
+                connection.execute(tables.FORGET_FORECAST, (run,))
             numbers = self._left()
             connection.executemany(tables.ADOPT, [(self._owner.id, number) for number in numbers])
         except BaseException:

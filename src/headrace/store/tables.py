@@ -122,6 +122,8 @@ TAKE_OUT = f"""
 UPDATE runs SET id = 'pruned ' || number, name = '', source = '', spec = '{{}}', reason = '', figures = NULL,
     status = '{PRUNED}', owner = ? WHERE id = ?"""
 FORGET_BUDGET = "DELETE FROM budgets WHERE budget = 'run ' || ?"
+FORGET_FORECAST = "DELETE FROM endpoints WHERE endpoint = 'forecast:' || ?"
+"""What was forecast of a run, as engine/forecast.py names it."""
 LEFT = f"SELECT number, owner FROM runs WHERE status = '{PRUNED}'"
 ADOPT = "UPDATE runs SET owner = ? WHERE number = ?"
 FORGET_RUN = f"DELETE FROM runs WHERE number = ? AND status = '{PRUNED}'"

@@ -25,7 +25,7 @@ def analyse(where: str | os.PathLike[str], **how: Any) -> DocumentsReport:
 async def aanalyse(
     where: str | os.PathLike[str], *, model: str | hr.Model, questions: Mapping[str, Question] = QUESTIONS,
     max_workers: int = 5, mode: Mode = "async", workers: int = 3, batch_size: int = 0, allow: Sequence[str] = (),
-    pages: str | os.PathLike[str] | None = None, synthesis: bool = True, asked: Mapping[str, Any] = {},
+    pages: str | os.PathLike[str] | None = None, every: bool = False, synthesis: bool = True, asked: Mapping[str, Any] = {},
     store: str | os.PathLike[str] = STORE, **how: Any,
 ) -> DocumentsReport:  # fmt: skip
     """What documents are and say, one by one and together.
@@ -40,6 +40,7 @@ async def aanalyse(
         batch_size: Documents in flight; 0 follows their size.
         allow: Private hosts that may be fetched.
         pages: A folder, where each document gets a page.
+        every: Whether the closer look is taken at all.
         synthesis: Whether to ask what all say together.
         asked: What all questions are asked with, as `temperature`.
         store: Where answers and pages are kept.
@@ -51,7 +52,7 @@ async def aanalyse(
     work = pipeline(
         model, are_files=places.are_files, questions=questions, max_workers=max_workers, mode=mode, workers=workers,
         in_flight=batch_size or in_flight_of(places, max_workers + workers), allow=allow,
-        write=None if pages is None else PageWriter(Path(pages)), **asked,
+        every=every, write=None if pages is None else PageWriter(Path(pages)), **asked,
     )  # fmt: skip
     how = {"limits": hr.Limits(1 if mode == "sync" else workers), "name": places.name, **how}
     run = await hr.arun(work, places.rows, key="document", store=store, **how)
