@@ -27,7 +27,7 @@ from headrace.settings import Settings
 from headrace.staging import Staged, staged
 from headrace.store.sqlite import SqliteStore
 from headrace.task.ask import AskTask
-from headrace.task.pipeline import Pipeline, Stage
+from headrace.task.pipeline import Cascade, Pipeline, Stage
 from headrace.task.work import Ask, Runnable
 
 _UNJOINED = (
@@ -108,7 +108,7 @@ def assemble(
 
 def with_images(source: Source, pipeline: Pipeline[Any], items: Any) -> Source:
     """Its items with the pictures that they are asked with. Relative paths begin at the folder of their table."""
-    columns = tuple(dict.fromkeys(name for stage in pipeline if isinstance(stage, Ask) for name in stage.images))
+    columns = tuple(dict.fromkeys(name for ask in _asks(pipeline) for name in ask.images))
     if not columns:
         return source
     return Pictured(source, columns, folder_of(items))
@@ -121,11 +121,17 @@ def folder_of(items: Any) -> Path:
     return Path() if path is None or "://" in str(at) else path if path.is_dir() else path.parent
 
 
+def _asks(pipeline: Pipeline[Any]) -> list[Ask[Any]]:
+    """All questions of a pipeline."""
+    parts = [part for stage in pipeline for part in (stage.stages if isinstance(stage, Cascade) else (stage,))]
+    return [part for part in parts if isinstance(part, Ask)]
+
+
 def _check(pipeline: Pipeline[Any], settings: Settings) -> None:
     """Settings that can each work, but not together."""
     tpm = settings.limits.tpm
-    for stage in pipeline:
-        most = stage.max_tokens if isinstance(stage, Ask) else None
+    for ask in _asks(pipeline):
+        most = ask.max_tokens
         if most is not None and tpm is not None and most > tpm:
             raise UsageError(
                 f"Answers of up to {most} tokens do not fit a limit of {tpm:g} tokens per minute.",
@@ -135,7 +141,7 @@ def _check(pipeline: Pipeline[Any], settings: Settings) -> None:
 
 def _spec(pipeline: Pipeline[Any], made: Staged) -> dict[str, Any]:
     """What is kept of a run's work: enough to show it, and to resume it where it can be written."""
-    if len(made.made) == 1 and made.made[0].task is not None:
+    if len(made.made) == 1 and "work" in made.made[0].spec:
         return made.made[0].spec
     try:
         written = pipeline.to_dict()

@@ -300,7 +300,15 @@ class _Maker:
             return lambda item: bool(_called(name, given, item.data))
         condition = Condition(given)
         self._columns.check(name, condition.fields, numbers=condition.ordered)
-        return lambda item: condition.holds(item.data)
+        unsure = self._columns.unsure(condition.fields)
+
+        def holds(item: Item) -> bool:
+            if unsure:  # before any call: a name wrong for the first item is a mistake in the condition
+                Columns(item.data if isinstance(item.data, Mapping) else ["item"]).check(name, unsure)
+                unsure.clear()
+            return condition.holds(item.data)
+
+        return holds
 
     def _fetch(self, name: str, work: Fetch) -> Made:
         template = Template(work.url)

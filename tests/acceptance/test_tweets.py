@@ -87,7 +87,7 @@ def test_what_fails_is_a_record_with_its_own_data(tmp_path: Path) -> None:
         if text == "tweet 3" or (text == "tweet 5" and "look closely" in asked.body["messages"][0]["content"]):
             return 400, json.dumps({"error": {"message": "no such luck"}})
         return (
-            screening(relevance=int(text.split()[1]) / 10)
+            screening(relevance=int(text.split()[1]))
             if "Judge" in asked.body["messages"][0]["content"]
             else dive()
         )
@@ -287,12 +287,12 @@ def test_the_pipeline_is_a_value(tmp_path: Path) -> None:
 
 
 def screening(**more: Any) -> Answer:
-    said = {"relevance": 0.5, "sentiment": "neutral", "claim": True, "urgency": 0.5, **more}
+    said = {"relevance": 5, "sentiment": "neutral", "claim": True, "urgency": 5, **more}
     return completion(json.dumps(said))
 
 
 def dive(text: str = "what there is to know") -> Answer:
-    said = {"context": text, "claims": [text[:150]], "stance": "unclear", "risk": "high", "reply": text}
+    said = {"context": text, "claims": [text[:120]], "stance": "unclear", "risk": "high", "reply": text}
     return completion(json.dumps(said))
 
 

@@ -291,6 +291,18 @@ def test_a_pipeline_is_checked_before_it_runs(pipeline: Pipeline[Any], said: str
         staged(pipeline, ["text"], Settings(), {})
 
 
+def test_a_condition_over_columns_that_nobody_knew_is_checked_at_the_first_item() -> None:
+    """Behind a function, a Filter that names what is not there stops the run with a sentence, and drops nothing."""
+
+    async def more(row: Any) -> dict[str, int]:
+        return {"score": 1}
+
+    memory = Memory()
+    with pytest.raises(UsageError, match="names 'scor'"):
+        went(Pipeline(more, Filter("scor > 0")), Rows(texts(5)), memory)
+    assert not ends(memory)
+
+
 @st.composite
 def pipelines(draw: st.DrawFn) -> tuple[Pipeline[Any], int]:
     """Stages at random, of functions that fail, filter, expand and gather by a seed; and how often they crash."""

@@ -253,6 +253,8 @@ def _tell(run: _Run, snapshot: Snapshot) -> None:
         onlooker.say(f"{run.rows} rows in {wishes.output}")
     elif run.is_shown:
         onlooker.say("Add -o FILE.csv to save all of them; they are in the store, so nothing is asked again.")
+    if not run.is_whole:
+        onlooker.notice("A part of what was asked for is missing.")
     for sentence in run.told:  # to people alone: it may quote answers
         onlooker.say(printable(sentence, _SAID_MAX, "..."))
     if wishes.report is not None:

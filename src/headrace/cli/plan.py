@@ -8,7 +8,7 @@ import sys
 import msgspec
 
 from headrace.cli.kinds import WHOLE, Wrong
-from headrace.cli.run import settings_of, table_of, work_of
+from headrace.cli.run import asked_of, settings_of, table_of
 from headrace.core.errors import UsageError
 from headrace.engine.forecast import Plan
 from headrace.report.planned import plan_lines
@@ -20,7 +20,7 @@ _WIDTH = 80
 
 
 def run(args: argparse.Namespace) -> int:
-    work = work_of(args)
+    work = asked_of(args)
     settings = settings_of(args, key=args.key, name=args.name, first=args.first)
     made = plan(work, table_of(args), settings, os.environ, pilot=_pilot(args), tell=_say)
     if args.json:

@@ -27,7 +27,7 @@ from headrace.task.work import Ask
 
 _WITHOUT_ADDRESS = ("local", "sim")
 
-__all__ = ["Wishes", "add_run_arguments", "execute", "model_of", "run", "settings_of", "wishes_of", "work_of"]
+__all__ = ["Wishes", "add_run_arguments", "asked_of", "execute", "model_of", "run", "settings_of", "wishes_of", "work_of"]
 
 
 def work_of(args: argparse.Namespace) -> Ask:
@@ -41,9 +41,14 @@ def work_of(args: argparse.Namespace) -> Ask:
     )  # fmt: skip
 
 
-def run(args: argparse.Namespace) -> int:
+def asked_of(args: argparse.Namespace) -> Ask[Any] | Pipeline[Any]:
+    """The question, or the stages of a file."""
     take_pipeline(args)
-    work: Ask[Any] | Pipeline[Any] = work_of(args) if args.pipeline is None else _pipeline_of(args)
+    return work_of(args) if args.pipeline is None else _pipeline_of(args)
+
+
+def run(args: argparse.Namespace) -> int:
+    work = asked_of(args)
     items = table_of(args)
     if args.show_prompt and isinstance(work, Pipeline):
         print(clean(str(work)))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from headrace.core.errors import FunctionError, HeadraceError, ItemError
+from headrace.core.errors import FunctionError, HeadraceError, ItemError, Verdict
 from headrace.core.item import Item, extended
 from headrace.engine.passage import NOTHING, Passage, dropped, failed, finished
 from headrace.engine.roll import Roll
@@ -61,6 +61,8 @@ class _Local:
             try:
                 found.append((passage, read(passage.item)))
             except HeadraceError as error:
+                if error.verdict is Verdict.STOP_RUN:
+                    raise
                 await self._roll.end([failed(passage, error, self.name)])
         return found
 

@@ -17,8 +17,11 @@ class Columns:
     def __init__(self, names: Iterable[str] | None) -> None:
         self.names = None if names is None else dict.fromkeys(names)
         self.types: dict[str, str] = {}
+        self._promised: set[str] = set()
+        """What some stage gives, to some items at least."""
 
     def add(self, names: Iterable[str], schema: Mapping[str, Any] | None = None) -> None:
+        self._promised.update(names)
         if self.names is not None:
             self.names |= dict.fromkeys(names)
         for name in names:
@@ -27,6 +30,10 @@ class Columns:
             self.types.pop(name, None)
             if isinstance(told, str):
                 self.types[name] = told
+
+    def unsure(self, wanted: Iterable[str]) -> list[str]:
+        """Those of which nobody knows before the first item comes."""
+        return [name for name in wanted if self.names is None and name not in self._promised]
 
     def forget(self) -> None:
         self.names, self.types = None, {}
