@@ -122,6 +122,47 @@ def test_the_report_puts_the_forecast_beside_what_happened(cli: Cli, provider: S
     assert "What was forecast" not in (cli.folder / "o.html").read_text()
 
 
+PIPELINE = """
+[[stage]]
+kind = "ask"
+prompt = "Say {text}"
+name = "say"
+
+[[stage]]
+kind = "filter"
+keep = 'text < "text number 6"'
+name = "sieve"
+
+[[stage]]
+kind = "ask"
+prompt = "Is it so: {answer}"
+name = "judge"
+"""
+
+
+def test_a_pipeline_is_planned_stage_by_stage(cli: Cli, provider: Simulator) -> None:
+    """A pilot tells what each stage costs and lets through: the run then makes as many calls as were foretold, at each
+    stage, and takes about as long."""
+    (cli.folder / "p.toml").write_text(PIPELINE)
+    words = ("p.toml", "a.csv", "--model", "openai:m", "--base-url", provider.url, "--concurrency", "10")
+    provider.reset()
+    ended = cli.run("plan", *words)
+    assert ended.status == 0, ended.err
+    assert provider.ledger()["requests"] == 0
+    assert "judge: How long its prompts are is not known" in " ".join(ended.out.split())
+    assert "sieve: It is taken to let all" not in ended.out  # the column is in the table
+    ended = cli.run("plan", *words, "--pilot", "80", "--json")
+    assert ended.status == 0, ended.err
+    plan = json.loads(ended.out)
+    assert [stage["name"] for stage in plan["stages"]] == ["say", "sieve", "judge"]
+    paid = provider.ledger()["paid"]
+    assert plan["stored"] == paid
+    ended = cli.run("run", *words, "--quiet", "-o", "out.jsonl", "--report", "r.html")
+    assert ended.status == 0, ended.err
+    assert plan["calls"]["p50"] == pytest.approx(provider.ledger()["paid"] - paid, rel=0.2)
+    assert "What was forecast" in (cli.folder / "r.html").read_text()
+
+
 @pytest.mark.parametrize("pilot", ["0", "-3", "many"])
 def test_a_pilot_that_cannot_be_is_refused(cli: Cli, pilot: str) -> None:
     """As bad usage, before anything is read."""

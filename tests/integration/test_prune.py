@@ -19,6 +19,7 @@ from headrace.core.digest import digest_of
 from headrace.core.errors import RunIsLive
 from headrace.core.item import Failure, Outcome
 from headrace.core.ports import Answered, Done, Rejected, RunInfo
+from headrace.engine.forecast import forecast_name
 from headrace.store.history import SqliteHistory
 from headrace.store.owner import Owner, folder_of
 from headrace.store.prune import Amount, Pruning
@@ -73,6 +74,26 @@ def rows(path: Path, table: str) -> int:
         count: int = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     return count
+
+
+def test_a_run_that_goes_takes_its_forecast_along(tmp_path: Path) -> None:
+    """What was foretold of it is removed with it, and of no other run."""
+    path = tmp_path / "s.db"
+    for run in ("one", "two"):
+        fill(path, run, 10)
+
+    async def foretell() -> None:
+        store = SqliteStore(path)
+        for run in ("one", "two"):
+            store.remember(forecast_name(run), b"{}")
+        await store.close()
+
+    asyncio.run(foretell())
+    with closing(Pruning(path)) as made:
+        made.prune(["one"])
+    history = SqliteHistory(path)
+    assert history.memory_of(forecast_name("one")) is None
+    assert history.memory_of(forecast_name("two")) == b"{}"
 
 
 def test_a_run_goes_with_all_that_is_its_own(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_the_store_leads_as_far_as_it_knows_and_no_function_is_called() -> None:
     of_world(memory, Pipeline(*asks), Rows(texts(40)), runs=True)
     trail, ready = of_world(memory, Pipeline(*asks, Map(never)), Rows(texts(60)))
     assert trail.stored == 80
-    assert [begin.stage for begin in trail.begins] == [2] * 40 + [0] * 20
+    assert sorted(begin.stage for begin in trail.begins) == [0] * 20 + [2] * 40
     course = rehearse(ready.work, ready.outlook.known, 1)
     assert [(part.calls, part.items) for part in course.parts] == [(20, 60), (20, 60), (60, 60)]
 

@@ -27,7 +27,17 @@ from headrace.task.work import Ask
 
 _WITHOUT_ADDRESS = ("local", "sim")
 
-__all__ = ["Wishes", "add_run_arguments", "asked_of", "execute", "model_of", "run", "settings_of", "wishes_of", "work_of"]
+__all__ = [
+    "Wishes",
+    "add_run_arguments",
+    "asked_of",
+    "execute",
+    "model_of",
+    "run",
+    "settings_of",
+    "wishes_of",
+    "work_of",
+]
 
 
 def work_of(args: argparse.Namespace) -> Ask:

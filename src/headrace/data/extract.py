@@ -146,17 +146,12 @@ def _parsed(kind: str, body: bytes, charset: str, given: Mapping[str, Any]) -> D
 
 def kind_of(head: bytes, content_type: str = "", name: str = "") -> str:
     """pdf, zip, html, markdown or text, by the content first. Raises DocumentError for what is none of them."""
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n\0")
     if b"%PDF-" in head[:1024]:
         return "pdf"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
-    if head.startswith(_OLE):
-        if "EncryptedPackage".encode("utf-16-le") in head:
-            refuse("The document is encrypted.", "Save it without a password first.")
-        refuse("The document is an old Office file.", f"Save it as DOCX. {READABLE}")
-    if head.startswith(_PICTURES) or head[8:12] == b"WEBP":
-        refuse("The document is a picture.", "Ask a model that sees about it: Ask(images=...).")
+    _refuse_known(head)
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n\0")
     told = content_type.partition(";")[0].strip().lower()
     ending = PurePath(name.partition("?")[0].partition("#")[0]).suffix.lower()
     wide = told_by_head(head) is not None
@@ -172,6 +167,16 @@ def kind_of(head: bytes, content_type: str = "", name: str = "") -> str:
     if told in ("text/html", "application/xhtml+xml") and b"<" in plain:
         return "html"
     return "html" if told.endswith("xml") or plain.startswith(b"<?xml") else "text"
+
+
+def _refuse_known(head: bytes) -> None:
+    """Raises DocumentError for kinds that are known and not read."""
+    if head.startswith(_OLE):
+        if "EncryptedPackage".encode("utf-16-le") in head:
+            refuse("The document is encrypted.", "Save it without a password first.")
+        refuse("The document is an old Office file.", f"Save it as DOCX. {READABLE}")
+    if head.startswith(_PICTURES) or head[8:12] == b"WEBP":
+        refuse("The document is a picture.", "Ask a model that sees about it: Ask(images=...).")
 
 
 def text_of(body: bytes, charset: str, *, html: bool) -> str:
