@@ -350,7 +350,9 @@ def test_programs_get_events_without_answers(cli: Cli) -> None:
     cli.file("calls.jsonl", "".join(json.dumps(row) + "\n" for row in table(5)))
 
     def answer(asked: Asked) -> Answer:
-        return themes("SAID again") if "theme" in asked.body["messages"][-1]["content"] else insight(summary="SAID " * 5)
+        return (
+            themes("SAID again") if "theme" in asked.body["messages"][-1]["content"] else insight(summary="SAID " * 5)
+        )
 
     with endpoint(answer) as there:
         words = ("calls", "calls.jsonl", "--model", "openai:m", "--base-url", there.url, "--key", "id", "--json")

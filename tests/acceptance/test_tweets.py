@@ -86,11 +86,7 @@ def test_what_fails_is_a_record_with_its_own_data(tmp_path: Path) -> None:
         text = asked.body["messages"][-1]["content"]
         if text == "tweet 3" or (text == "tweet 5" and "look closely" in asked.body["messages"][0]["content"]):
             return 400, json.dumps({"error": {"message": "no such luck"}})
-        return (
-            screening(relevance=int(text.split()[1]))
-            if "Judge" in asked.body["messages"][0]["content"]
-            else dive()
-        )
+        return screening(relevance=int(text.split()[1])) if "Judge" in asked.body["messages"][0]["content"] else dive()
 
     with endpoint(answer) as there:
         model = hr.Model("openai:m", base_url=there.url)

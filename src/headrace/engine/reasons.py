@@ -39,8 +39,9 @@ class Reasons:
         return None
 
     def _ended(self, event: CallEnded) -> HeadraceError | None:
-        self._first_success.ended(event.at_s - event.seconds)
-        self._outage.ended(event.at_s - event.seconds)
+        start_s = event.at_s - event.seconds
+        self._first_success.ended(start_s)
+        self._outage.ended(start_s)
         if not event.error:
             self._outage.success()
             return None

@@ -346,7 +346,7 @@ class Tally:
         mark = self._since(now_s, self._window_s(), 1, _ETA_AFTER_ITEMS)
         if mark is None or now_s - mark[0] <= _LEAST_S:
             return 0.0
-        return (self._ok + self._failed - mark[1]) / (now_s - mark[0])
+        return (self._done - mark[1]) / (now_s - mark[0])
 
     def _eta_s(self, now_s: float, pending: int) -> float | None:
         """Seconds for the rest, at the pace of items that needed a call: those from the store take none.
@@ -377,7 +377,7 @@ class Tally:
 
     def _share(self, mark: tuple[float, int, int]) -> float:
         """Of the items settled since this mark, those that needed a call."""
-        settled = self._ok + self._failed - mark[1]
+        settled = self._done - mark[1]
         return (self._asked - mark[2]) / settled if settled else 0.0
 
 

@@ -170,6 +170,8 @@ class Concurrency:
         self._start = start
         self._knee = Knee(min(start, most))
         self._lent: float = math.inf
+        self._allowed: float = most
+        """What is stated and lent: asked for five times a call."""
         self._ill = 0.0
         if learnt is not None:
             self.recall(learnt)
@@ -180,6 +182,7 @@ class Concurrency:
         """From now on so many, or, where None are stated, a search up to `most`. Lowering never pre-empts."""
         self.adaptive = stated is None
         self.most = most if stated is None else stated
+        self._allowed = min(self.most, self._lent)
 
     def recall(self, learnt: int) -> None:
         """Begin where an earlier run ended."""
@@ -188,6 +191,7 @@ class Concurrency:
     def cap(self, most: float) -> None:
         """The share that is lent to this process; infinity for all of it."""
         self._lent = most
+        self._allowed = min(self.most, most)
 
     # As calls begin and end.
 
@@ -201,10 +205,9 @@ class Concurrency:
 
     def _bound(self, now_s: float) -> float:
         """What is stated, lent and not refused."""
-        bound = min(self.most, self._lent)
         if self.ceiling.level is None:
-            return bound
-        return min(bound, self.ceiling.limit(now_s))
+            return self._allowed
+        return min(self._allowed, self.ceiling.limit(now_s))
 
     def sent(self, now_s: float, in_flight: int) -> Mark:
         """`in_flight` counts this call."""

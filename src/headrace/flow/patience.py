@@ -12,20 +12,16 @@ _CRUMB = 1e-9
 class _Failing:
     """Nothing but failures, since when. Calls that began before the first of them may still succeed."""
 
-    __slots__ = ("_begun_before", "_in_flight", "count", "since_s")
+    __slots__ = ("_begun_before", "count", "in_flight", "since_s")
 
     def __init__(self) -> None:
         self.since_s: float | None = None
         self.count = 0
-        self._in_flight = 0
+        self.in_flight = 0
         self._begun_before = 0
 
-    def began(self) -> None:
-        self._in_flight += 1
-
     def ended(self, start_s: float) -> None:
-        """A call that began at `start_s` is over, however."""
-        self._in_flight -= 1
+        """A call that began at `start_s` is over, however, while failures are counted."""
         if self.since_s is not None and start_s <= self.since_s and self._begun_before:
             self._begun_before -= 1
 
@@ -33,7 +29,7 @@ class _Failing:
         """How long nothing but failures came; minus infinity while an earlier call may still succeed."""
         if self.since_s is None:
             self.since_s = now_s
-            self._begun_before = self._in_flight
+            self._begun_before = self.in_flight
         self.count += 1
         return -math.inf if self._begun_before > 0 else now_s - self.since_s
 
@@ -58,11 +54,14 @@ class FirstSuccess:
         self._served = False
 
     def began(self) -> None:
-        self._failing.began()
+        self._failing.in_flight += 1
 
     def ended(self, start_s: float) -> None:
         """A call that began at `start_s` is over, however."""
-        self._failing.ended(start_s)
+        failing = self._failing
+        failing.in_flight -= 1
+        if failing.since_s is not None:
+            failing.ended(start_s)
 
     def success(self) -> None:
         self._succeeded = True
@@ -100,16 +99,20 @@ class Outage:
         return self._failing.since_s if self._succeeded else None
 
     def began(self) -> None:
-        self._failing.began()
+        self._failing.in_flight += 1
 
     def ended(self, start_s: float) -> None:
         """A call that began at `start_s` is over, however."""
-        self._failing.ended(start_s)
+        failing = self._failing
+        failing.in_flight -= 1
+        if failing.since_s is not None:
+            failing.ended(start_s)
 
     def success(self) -> None:
         """The endpoint answered."""
         self._succeeded = True
-        self._failing.over()
+        if self._failing.since_s is not None:
+            self._failing.over()
 
     def failure(self, now_s: float) -> bool:
         """The endpoint failed or refused; true where that is the one too many."""

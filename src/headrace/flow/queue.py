@@ -134,7 +134,8 @@ class FairQueue(Generic[Key, Entry]):
         self._pay(lane, cost)
 
     def _take(self, cost: float | None) -> Entry:
-        self.head()
+        if self._head is None:
+            self.head()
         if self._head is None:
             raise LookupError("Nobody waits.")
         lane, entry = self._head

@@ -4,6 +4,7 @@ assumed, and said to be. Enters a trail and the store's history; leaves what a r
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from itertools import islice
 from statistics import NormalDist
 from typing import Any
@@ -26,6 +27,7 @@ from headrace.sim.outlook import ENOUGH, Asked, Outlook, Told, identity_of, logn
 from headrace.sim.part import Part, Usd
 from headrace.sim.rehearsal import Work
 from headrace.sim.trail import Begin, Seen, Stop, Trail
+from headrace.task.condition import Condition
 from headrace.task.extract import Extract
 from headrace.task.fetch import Fetch
 from headrace.task.pipeline import Cascade
@@ -306,6 +308,9 @@ class _Maker:
             return self._learnt(stop, "asked about", seen.asked / seen.taken)
         if figures is not None and figures.calls > figures.retries:
             return self._learnt(stop, "asked about", min(1.0, (figures.calls - figures.retries) / figures.taken))
+        shown = self._share_of_rows(getattr(stop.value, "when", ""))
+        if shown is not None:
+            return self._learnt(stop, "asked about", shown)
         share = UNSURE if isinstance(stop.value, Cascade) else 1.0
         return self._taken(stop, "asked about", share, f"It is taken to be for {100 * share:.0f} % of the items")
 
@@ -314,7 +319,23 @@ class _Maker:
             return self._learnt(stop, "let through", min(1.0, figures.passed / figures.taken))
         if seen.taken >= ENOUGH and isinstance(stop.value, Filter) and isinstance(stop.value.keep, str):
             return self._learnt(stop, "let through", seen.passed / seen.taken)
+        shown = self._share_of_rows(stop.value.keep) if isinstance(stop.value, Filter) else None
+        if shown is not None:
+            return self._learnt(stop, "let through", shown)
         return self._taken(stop, "let through", 1.0, "It is taken to let all items through")
+
+    def _share_of_rows(self, given: object) -> float | None:
+        """For how many of the source's rows a condition holds; None where it is of columns that are not there yet."""
+        if not isinstance(given, str) or not given:
+            return None
+        condition = Condition(given)
+        rows = [item.data for item in self._trail.rows if isinstance(item.data, Mapping)]
+        rows = [row for row in rows if row.keys() >= set(condition.fields)]
+        holds = 0
+        for row in rows:
+            with suppress(HeadraceError):  # such a row will fail there
+                holds += condition.holds(row)
+        return holds / len(rows) if rows else None
 
     def _makes(self, stop: Stop, seen: Seen, figures: StageFigures | None) -> float:
         value = stop.value

@@ -25,8 +25,8 @@ from headrace.task.condition import Condition
 from headrace.task.pipeline import Cascade, Pipeline, Stage, named
 from headrace.task.stages import Expand, Filter
 
-ROWS = 50
-"""Of the source, kept to see what prompts are like."""
+ROWS = 500
+"""Of the source, kept to see what prompts are like, and for how many of them conditions hold."""
 
 
 class Stop(msgspec.Struct, frozen=True):
