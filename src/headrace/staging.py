@@ -343,6 +343,7 @@ class _Maker:
         calling = Calling(
             info=StageInfo(name, "extract"), task=task, call=endpoint.call, account=endpoint.account,
             timeout_s=self._settings.timeout_s, stated=self._stated(endpoint, work.concurrency, is_limited=False),
+            steady=True,
         )  # fmt: skip
         spec = {"source": work.source, "max_chars": work.max_chars, "keep": list(work.keep),
             "max_pages": work.max_pages, "max_bytes": work.max_bytes,

@@ -146,14 +146,14 @@ def _parsed(kind: str, body: bytes, charset: str, given: Mapping[str, Any]) -> D
 
 def kind_of(head: bytes, content_type: str = "", name: str = "") -> str:
     """pdf, zip, html, markdown or text, by the content first. Raises DocumentError for what is none of them."""
-    if b"%PDF-" in head[:1024]:
+    told = content_type.partition(";")[0].strip().lower()
+    ending = PurePath(name.partition("?")[0].partition("#")[0]).suffix.lower()
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n\0")
+    if start.startswith(b"%PDF-") or (b"%PDF-" in head[:1024] and (told == "application/pdf" or ending == ".pdf")):
         return "pdf"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
     _refuse_known(head)
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n\0")
-    told = content_type.partition(";")[0].strip().lower()
-    ending = PurePath(name.partition("?")[0].partition("#")[0]).suffix.lower()
     wide = told_by_head(head) is not None
     if not wide and head[:_HEAD].count(0) > max(1, len(head[:_HEAD]) // 1000):
         refuse("The document is no text, and of a kind that is not known.", READABLE)

@@ -271,7 +271,7 @@ class Tally:
             reason=(end.reason if end else "") or self._stop_reason,
             seconds=seconds,
             concurrency=start.concurrency if start else 0,
-            total=total,
+            total=None if total is None else total + self._made,
             read=self._read,
             ok=self._ok,
             failed=self._failed,

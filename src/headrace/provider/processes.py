@@ -103,6 +103,8 @@ class Processes:
         self._lock = threading.Lock()
         self._waiting: deque[Job] = deque()
         self._workers: dict[Worker, threading.Thread] = {}
+        self._leaving: list[threading.Thread] = []
+        """Their processes are gone, and they are about to be."""
         self._idle: list[Worker] = []
         self._jobs: dict[Worker, Job] = {}
         self._closed = False
@@ -127,7 +129,7 @@ class Processes:
         """End all processes, also those that work; returns when they are gone."""
         with self._lock:
             self._closed = True
-            waiting, threads = list(self._waiting), list(self._workers.values())
+            waiting, threads = list(self._waiting), [*self._workers.values(), *self._leaving]
             self._waiting.clear()
             for job in waiting:
                 job.loop.call_soon_threadsafe(job.done.cancel)
@@ -234,7 +236,7 @@ class Processes:
     def _ended(self, worker: Worker, trouble: HeadraceError | None) -> None:
         """One is gone; another takes its place where there is work. Where the last one did not start, none will."""
         with self._lock:
-            del self._workers[worker]
+            self._leaving = [*filter(threading.Thread.is_alive, self._leaving), self._workers.pop(worker)]
             failed = list(self._waiting) if trouble is not None and not self._workers else []
             for job in failed:
                 self._waiting.remove(job)
