@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -37,7 +38,7 @@ LEARNT_FROM = 1000
 class Setting(msgspec.Struct, frozen=True):
     words: tuple[str, ...]
     items: int
-    concurrency: int | str = "auto"
+    concurrency: int | Literal["auto"] = "auto"
     mixed: bool = False
 
 

@@ -254,7 +254,7 @@ def test_the_formula() -> None:
         "assistant": "a",
         "domain": "",
     }
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             **base,
             "answer": "Alder, then Birch.",

@@ -149,7 +149,7 @@ def kind_of(head: bytes, content_type: str = "", name: str = "") -> str:
     told = content_type.partition(";")[0].strip().lower()
     ending = PurePath(name.partition("?")[0].partition("#")[0]).suffix.lower()
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n\0")
-    if start.startswith(b"%PDF-") or (b"%PDF-" in head[:1024] and (told == "application/pdf" or ending == ".pdf")):
+    if start.startswith(b"%PDF-") or (b"%PDF-" in head[:1024] and not _is_text(told, ending)):
         return "pdf"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
@@ -167,6 +167,11 @@ def kind_of(head: bytes, content_type: str = "", name: str = "") -> str:
     if told in ("text/html", "application/xhtml+xml") and b"<" in plain:
         return "html"
     return "html" if told.endswith("xml") or plain.startswith(b"<?xml") else "text"
+
+
+def _is_text(told: str, ending: str) -> bool:
+    """Whether it is said to be text, which may quote anything."""
+    return told.startswith("text/") or ending in (".md", ".markdown", ".txt", ".rst")
 
 
 def _refuse_known(head: bytes) -> None:
