@@ -162,9 +162,9 @@ class Made:
     files: int = 0
     tests: int = 0
     uncertain: int = 0
-    questions: Counter[str] = field(default_factory=Counter)
+    questions: Counter[str] = field(default_factory=Counter[str])
     """By the id of the question."""
-    faults: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter[str])
     """By the id of the rule."""
 
 
