@@ -115,7 +115,7 @@ def main() -> None:
     words.add_argument("--seed", type=int, default=11)
     args = words.parse_args()
     with args.file.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.DictWriter[str](out, list[str](FIELDS), lineterminator="\n")
+        writer: csv.DictWriter[str] = csv.DictWriter(out, list[str](FIELDS), lineterminator="\n")
         writer.writeheader()
         writer.writerows(tweets(args.count, args.seed))
 
