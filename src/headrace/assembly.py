@@ -208,7 +208,7 @@ def _restoring(task: Task | None) -> Callable[[Any], Any]:
     is_text = isinstance(task, AskTask) and task.is_text
 
     def restore(value: Any) -> Any:
-        if task is None:
+        if task is None or (is_text and not isinstance(value, str)):  # of an earlier stage: it passed the last one by
             return value
         text = value if isinstance(value, str) and is_text else canonical(value).decode()
         try:

@@ -3,15 +3,14 @@ columns behind it. Enters a pipeline and the columns of its source; raises Usage
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
-from headrace.core.call import Call, Request
 from headrace.core.digest import Digest, digest_of
-from headrace.core.errors import FunctionError, HeadraceError, ItemError, UsageError
+from headrace.core.errors import ItemError, UsageError
 from headrace.core.event import StageInfo
 from headrace.core.item import Item
 from headrace.core.limits import Unit
@@ -23,6 +22,7 @@ from headrace.engine.runner import Local
 from headrace.engine.stage import After, Next, Step
 from headrace.engine.steps import Best, Gather, Sieve, Spread
 from headrace.flow.most import CAP
+from headrace.functions import groups_at_once, label_of, map_of, quick, reducing
 from headrace.funding import Funded
 from headrace.provider.messages import LEAST_CACHED
 from headrace.question import ask_spec, asked, model_of
@@ -205,14 +205,14 @@ class _Maker:
 
     def _filter(self, name: str, work: Filter) -> Made:
         if not isinstance(work.keep, str):
-            return self._map(name, _map_of(work.keep), kind="filter", after=After.KEEP)
+            return self._map(name, map_of(work.keep), kind="filter", after=After.KEEP)
         holds = self._condition(name, work.keep)
         local = Local(StageInfo(name, "filter"), lambda name, roll, onward: Sieve(name, roll, onward, holds))
         return Made(local, ["filter", work.keep], {"keep": work.keep})
 
     def _expand(self, name: str, work: Expand) -> Made:
         if not isinstance(work.into, str):
-            return self._map(name, _map_of(work.into), kind="expand", after=After.SPREAD)
+            return self._map(name, map_of(work.into), kind="expand", after=After.SPREAD)
         column = work.into
         self._columns.check(name, [column])
         self._columns.forget()
@@ -230,10 +230,10 @@ class _Maker:
                 within_s=work.within or work.window, again=work.window is not None, distinct=work.distinct,
             )  # fmt: skip
 
-        by = work.by if isinstance(work.by, str) else _label(work.by)
+        by = work.by if isinstance(work.by, str) else label_of(work.by)
         spec = {"count": work.count, "by": by, "largest": work.largest, "within": work.within, "so_far": work.so_far}
         spec |= {"window": work.window, "distinct": work.distinct} if work.window or work.distinct else {}
-        return Made(Local(StageInfo(name, "top"), make), ["top", spec], spec)
+        return Made(Local(StageInfo(name, "top"), make, holds=not work.so_far), ["top", spec], spec)
 
     def _score(self, name: str, work: Top) -> Callable[[Item], float]:
         by, sign = work.by, 1.0 if work.largest else -1.0
@@ -242,10 +242,10 @@ class _Maker:
 
         def score(item: Item) -> float:
             columns = item.data if isinstance(item.data, Mapping) else {"item": item.data}
-            value: Any = columns.get(by) if isinstance(by, str) else _called(name, by, item.data)
+            value: Any = columns.get(by) if isinstance(by, str) else quick(name, by, item.data)
             try:
                 number = float(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ItemError(
                     f"{name} goes by a number, and there is {value!r:.40} instead.", hint="The other items go on."
                 ) from None
@@ -261,19 +261,19 @@ class _Maker:
         self._columns.forget()
         endpoint, function = None, None
         if work.function is not None:
-            given = _map_of(work.function)
+            given = map_of(work.function)
             endpoint = function_endpoint(given, self._environ)
-            function = _reducing(FunctionTask(given.function), endpoint.call)
+            function = reducing(FunctionTask(given.function), endpoint.call, self._settings.timeout_s)
 
         def make(name: str, roll: Roll, onward: Next | None) -> Step:
             return Gather(
                 name, roll, onward, by=work.by, every=work.every, by_source=work.each, fold=work.fold,
-                start=work.start, function=function,
+                start=work.start, function=function, at_once=groups_at_once(work),
             )  # fmt: skip
 
         spec = {"by": work.by, "every": work.every, "each": work.each, "start": work.start}
-        functions = [_label(each) for each in (work.fold, work.function) if each is not None]
-        local = Local(StageInfo(name, "reduce"), make, work.each)
+        functions = [label_of(each) for each in (work.fold, work.function) if each is not None]
+        local = Local(StageInfo(name, "reduce"), make, work.each, holds=not work.each)
         schema = {} if work.function is None else schema_told(given.function)
         return [Made(local, ["reduce", {**spec, "functions": functions}], spec, endpoint, schema=schema)]
 
@@ -292,19 +292,19 @@ class _Maker:
             else:
                 found.append(self._map(called, stage, kind="map", when=when))
             when = self._condition(name, work.unsure) if when is None else when
-        unsure = work.unsure if isinstance(work.unsure, str) else _label(work.unsure)
+        unsure = work.unsure if isinstance(work.unsure, str) else label_of(work.unsure)
         return [msgspec.structs.replace(each, identity=[each.identity, unsure]) for each in found]
 
     def _condition(self, name: str, given: str | Callable[[Any], Any]) -> Callable[[Item], bool]:
         if not isinstance(given, str):
-            return lambda item: bool(_called(name, given, item.data))
+            return lambda item: bool(quick(name, given, item.data))
         condition = Condition(given)
         self._columns.check(name, condition.fields, numbers=condition.ordered)
         unsure = self._columns.unsure(condition.fields)
 
         def holds(item: Item) -> bool:
-            if unsure:  # before any call: a name wrong for the first item is a mistake in the condition
-                Columns(item.data if isinstance(item.data, Mapping) else ["item"]).check(name, unsure)
+            if unsure:  # a name nearly that of a column of the first item is a mistake in the condition
+                Columns(item.data if isinstance(item.data, Mapping) else ["item"]).check_near(name, unsure)
                 unsure.clear()
             return condition.holds(item.data)
 
@@ -363,37 +363,9 @@ class _Maker:
 def _aside(made: Made, stage: Ask[Any] | Map[Any] | Fetch | Extract, holds: Callable[[Item], bool] | None) -> Made:
     if holds is None and not stage.failure:
         return made
-    when = stage.when if isinstance(stage.when, str) else _label(stage.when)
+    when = stage.when if isinstance(stage.when, str) else label_of(stage.when)
     calling = msgspec.structs.replace(cast("Calling", made.stage), when=holds, failure=stage.failure)
     told = {name: word for name, word in (("when", when), ("failure", stage.failure)) if word}
     return msgspec.structs.replace(
         made, stage=calling, identity=[made.identity, told], spec={**made.spec, **told}
     )  # fmt: skip
-
-
-def _reducing(task: FunctionTask, call: Call) -> Callable[[Any], Awaitable[Any]]:
-    async def reduced(gathered: Any) -> Any:
-        return task.value(await call(Request(task.digest, item=gathered)))
-
-    return reduced
-
-
-def _map_of(given: Map[Any] | Callable[[Any], Any]) -> Map[Any]:
-    return given if isinstance(given, Map) else Map(given)
-
-
-def _label(function: Any) -> str:
-    """What a function that is not named is known by."""
-    function = function.function if isinstance(function, Map) else function
-    return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__qualname__)}"
-
-
-def _called(name: str, function: Callable[[Any], Any], row: Any) -> Any:
-    try:
-        return function(row)
-    except HeadraceError:
-        raise
-    except Exception as error:
-        raise FunctionError(
-            f"{name}: {type(error).__name__}: {error}", hint="The function raised this for this item; mend it."
-        ) from error

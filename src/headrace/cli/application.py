@@ -11,6 +11,7 @@ from headrace.cli.run import model_of, settings_of, table_of, wishes_of
 from headrace.core.errors import UsageError
 from headrace.core.model import Model
 from headrace.results import Run
+from headrace.settings import Budget, budget_of
 from headrace.task.pipeline import Pipeline
 from headrace.task.work import Ask
 
@@ -30,6 +31,13 @@ def asked_of(args: argparse.Namespace) -> dict[str, Any]:
     return {"temperature": args.temperature, "max_tokens": args.max_tokens, "params": args.param}
 
 
+def shared_budget(args: argparse.Namespace) -> Budget | None:
+    """One for all runs of the command: it has a name."""
+    if args.budget is not None and args.budget_name is None:
+        args.budget_name = f"headrace {args.input}"
+    return budget_of(args.budget, args.budget_name)
+
+
 def carry_out(
     args: argparse.Namespace, work: Ask[Any] | Pipeline[Any], ending: Callable[[Run[Any]], tuple[bool, list[str]]],
     added: Added | None = None, items: Sequence[Any] | None = None,
@@ -37,6 +45,7 @@ def carry_out(
     """Run it as `headrace run` does. `ending` writes the report, says whether it has all that belongs there, and what
     is to be told; `added` gives columns of its own for each row of the output;
     `items` stand in place of the table."""
+    shared_budget(args)
     settings = settings_of(args, key=args.key, name=args.name, first=args.first)
     wishes = msgspec.structs.replace(wishes_of(args, args.input), ending=ending, added=added)
     return execute(work, table_of(args) if items is None else items, settings, wishes)

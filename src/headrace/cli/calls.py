@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     import headrace as hr  # noqa: PLC0415 - the help needs nothing of it
     from headrace.api import run_sync  # noqa: PLC0415 - as above
     from headrace.apps import calls  # noqa: PLC0415 - as above
-    from headrace.cli.application import asked_of, carry_out, model_of_application  # noqa: PLC0415 - as above
+    from headrace.cli.application import asked_of, carry_out, model_of_application, shared_budget  # noqa: PLC0415 - as above
 
     if not args.text or set(args.text) & set("{}"):
         raise UsageError(f"The column {args.text!r} cannot be asked about.", hint="Name a column of the table.")
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
             calls.report_of(
                 run, None if args.no_themes else model, asked=asked, store=args.store, timeout=args.timeout,
                 limits=hr.Limits(args.concurrency, rpm=args.rpm, tpm=args.tpm), fresh=args.fresh,
-                keep_prompts=not args.keep_no_prompts, prices=args.prices,
+                keep_prompts=not args.keep_no_prompts, prices=args.prices, budget=shared_budget(args),
             )
         )  # fmt: skip
         if args.report is not None:

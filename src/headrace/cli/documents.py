@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     import headrace as hr  # noqa: PLC0415 - the help needs nothing of it
     from headrace.api import run_sync  # noqa: PLC0415 - as above
     from headrace.apps import documents  # noqa: PLC0415 - as above
-    from headrace.cli.application import asked_of, carry_out, model_of_application  # noqa: PLC0415 - as above
+    from headrace.cli.application import asked_of, carry_out, model_of_application, shared_budget  # noqa: PLC0415 - as above
 
     _check(args)
     model, asked, mode = model_of_application(args), asked_of(args), args.parallelism_mode
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             documents.report_of(
                 run, None if args.no_synthesis else model, asked=asked, store=args.store, timeout=args.timeout,
                 limits=hr.Limits(args.concurrency, rpm=args.rpm, tpm=args.tpm), fresh=args.fresh,
-                keep_prompts=not args.keep_no_prompts, prices=args.prices,
+                keep_prompts=not args.keep_no_prompts, prices=args.prices, budget=shared_budget(args),
             )
         )  # fmt: skip
         told = [report.sentence]

@@ -234,12 +234,16 @@ def _extended(outcome: Outcome, added: Added) -> Outcome:
 
 def _unwritten(run: _Run, snapshot: Snapshot) -> str:
     """How the output is written that this run ended without, where there is anything to write."""
-    output, store = run.wishes.output, run.settings.store
-    if output is None or run.rows is not None or not snapshot.done:
+    output, report, store = run.wishes.output, run.wishes.report, run.settings.store
+    if run.rows is not None or not snapshot.done:
         return ""
     elsewhere = [] if store == DEFAULT_STORE else ["--store", str(store)]
-    command = shlex.join(["headrace", "runs", "export", run.made.runner.info.name, "-o", output, *elsewhere])
-    return f"{output} was not written. What there is by now: {command}"
+    said = []
+    for path, verb in ((output, "export"), (report, "report")):
+        if path is not None:
+            command = shlex.join(["headrace", "runs", verb, run.made.runner.info.name, "-o", path, *elsewhere])
+            said.append(f"{path} was not written. What there is by now: {command}")
+    return "\n".join(said)
 
 
 def _tell(run: _Run, snapshot: Snapshot) -> None:

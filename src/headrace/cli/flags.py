@@ -49,7 +49,7 @@ _ASKED = (
     ),
     Flag("image", kinds.TEXTS, "COLUMN", "a column of images: a path, an address or a list of them (repeatable)"),
     Flag("samples", kinds.WHOLE, "N", "ask so many times about each row, and take the answer nearest to the others", 1),
-    Flag("model", kinds.TEXT, "MODEL", "openai:NAME, local or sim:"),
+    Flag("model", kinds.TEXT, "MODEL", "PROVIDER:NAME (openai:, anthropic:, gemini: ...), local or sim:"),
     Flag("base-url", kinds.TEXT, "URL", "address of an OpenAI-compatible server, up to and including its /v1"),
     Flag("temperature", kinds.NUMBER, "T", "sent as it is"),
     Flag("max-tokens", kinds.WHOLE, "N", "most tokens of an answer"),

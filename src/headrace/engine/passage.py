@@ -69,9 +69,14 @@ def finished(passage: Passage, stage: str) -> Outcome:
     took, item = passage.took or NOTHING, passage.before or passage.item
     return Outcome(
         key=item.key, position=item.position, item=item.data, value=passage.value, attempts=took.attempts,
-        seconds=took.seconds, usd=took.usd, cached=took.cached, stage=stage, input_tokens=took.input_tokens,
-        output_tokens=took.output_tokens, samples=passage.samples, agreement=passage.agreement,
+        seconds=round(took.seconds, 4), usd=_cents(took.usd), cached=took.cached, stage=stage,
+        input_tokens=took.input_tokens, output_tokens=took.output_tokens, samples=passage.samples, agreement=passage.agreement,
     )  # fmt: skip
+
+
+def _cents(usd: float | None) -> float | None:
+    """Without what adding up fractions leaves behind."""
+    return None if usd is None else round(usd, 10)
 
 
 def failed(passage: Passage, error: HeadraceError, stage: str) -> Outcome:
@@ -81,7 +86,7 @@ def failed(passage: Passage, error: HeadraceError, stage: str) -> Outcome:
     item = passage.item
     return Outcome(
         key=item.key, position=item.position, item=item.data, error=failure_of(error), stage=stage,
-        attempts=took.attempts, seconds=took.seconds, usd=took.usd, input_tokens=took.input_tokens,
+        attempts=took.attempts, seconds=took.seconds, usd=_cents(took.usd), input_tokens=took.input_tokens,
         output_tokens=took.output_tokens,
     )  # fmt: skip
 
@@ -91,6 +96,6 @@ def dropped(passage: Passage, reason: str, stage: str) -> Outcome:
     took, item = passage.took or NOTHING, passage.item
     return Outcome(
         key=item.key, position=item.position, item=item.data, dropped=reason, stage=stage, attempts=took.attempts,
-        seconds=took.seconds, usd=took.usd, cached=took.cached, input_tokens=took.input_tokens,
+        seconds=took.seconds, usd=_cents(took.usd), cached=took.cached, input_tokens=took.input_tokens,
         output_tokens=took.output_tokens,
     )  # fmt: skip

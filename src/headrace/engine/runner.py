@@ -2,6 +2,7 @@
 durable outcomes and, in `info`, how it ended."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
@@ -25,6 +26,8 @@ from headrace.engine.stage import Next, Step
 from headrace.engine.tally import Tally
 
 INTERRUPTED = "interrupted"
+_FAR = 1 << 20
+"""Room without end, with room to multiply it."""
 _KEEP_FIGURES_S = 30.0
 _LIVE_S, _LIVE_POLL_S = 1.0, 0.05
 """How long, and how often, to look whether a run that is live ends."""
@@ -38,6 +41,8 @@ class Local(msgspec.Struct, frozen=True):
     """With its name, and where its passages go."""
     by_source: bool = False
     """Whether it must know how many items are open of each source item."""
+    holds: bool = False
+    """Whether it holds items back until the source is read."""
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +163,7 @@ class Runner:
         """The stages, each with where its passages go."""
         settings = self._settings
         roll = self._roll = Roll(
-            self._store, self.info.id, self.info.session, emit=self._emit, places=self._places,
+            self._store, self.info.id, self.info.session, emit=self._emit, places=self._room,
             keyed=settings.keyed, keep_failures=not settings.retry_failed, ordered=settings.ordered,
             by_source=any(isinstance(stage, Local) and stage.by_source for stage in self._stages),
             in_flight=settings.in_flight,
@@ -182,6 +187,11 @@ class Runner:
     def _at_once(self, name: str) -> Callable[[], int]:
         leg = self._legs.get(name)
         return lambda: 0 if leg is None else leg.at_once
+
+    def _room(self) -> int:
+        """How far an ordered run may read ahead: to the end, where a stage holds items back until then."""
+        holds = any(isinstance(stage, Local) and stage.holds for stage in self._stages)
+        return sys.maxsize // _FAR if holds else self._places()
 
     def _places(self) -> int:
         return max((leg.places for leg in self._legs.values()), default=1024)

@@ -125,7 +125,7 @@ class Stage:
                 unknown.append((passage, samples))
         if outcomes or ready or served:
             await self._batches.acquire()
-            self._begin(self._serve(outcomes, ready, served))
+            self._begin(self._serve(outcomes, ready, served), self._batches.release)
         for passage, samples in unknown:
             if not await self._asked(passage, samples, known):
                 return
@@ -153,13 +153,19 @@ class Stage:
         if self._stopping:
             self._places.release()
             return False
-        self._begin(self._ask(passage, samples, known))
+        self._begin(self._ask(passage, samples, known), self._places.release)
         return True
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None], release: Callable[[], None]) -> None:
+        """`release` also where it is cancelled before its first step, which its own code would not see."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            release()
+
+        task.add_done_callback(over)
 
     async def _serve(
         self, outcomes: list[Outcome], ready: list[Passage], served: list[tuple[Passage, list[Reply]]]
@@ -178,8 +184,6 @@ class Stage:
             self._fatal(error)
         except Exception as error:  # noqa: BLE001 - as in _ask
             await self._roll.broke(error)
-        finally:
-            self._batches.release()
 
     async def _ask(self, passage: Passage, samples: list[Request], known: Mapping[Digest, Reply]) -> None:
         try:
@@ -188,8 +192,6 @@ class Stage:
             self._fatal(error)
         except Exception as error:  # noqa: BLE001 - a fault of ours: it must end the run aloud, not be lost with its task
             await self._roll.broke(error)
-        finally:
-            self._places.release()
 
     async def _answer(self, passage: Passage, samples: list[Request], known: Mapping[Digest, Reply]) -> None:
         """Make the calls and hand on what comes of them, or leave the item pending. Of several samples those that were
@@ -247,7 +249,16 @@ class Stage:
             outcomes.append(failed(passage, error, self.name))
             return
         item, took = extended(passage.item, {self._failure: error.message}, self._failure), took_of_failure(error)
-        onward.append(passage._replace(item=item, took=took if passage.took is None else passage.took.and_then(took)))
+        onward.append(
+            passage._replace(
+                item=item,
+                took=took if passage.took is None else passage.took.and_then(took),
+                before=None,
+                value=None,
+                samples=(),
+                agreement=None,
+            )
+        )
 
     def _extended(self, passage: Passage, replies: Sequence[Reply]) -> Passage:
         item, reply = passage.item, replies[0]

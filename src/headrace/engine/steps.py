@@ -115,7 +115,7 @@ class Best(_Local):
     """The best few: at the end, after so many seconds at the latest and, with `again`, of each such window; or at once
     all that are among the best so far.
 
-    Of equals the earlier in the source is better; of those that are the same in the column `distinct`, the earliest is
+    Of equals the earlier in the source is better; of those that are the same in the column `distinct`, the best is
     the only one.
     """
 
@@ -130,17 +130,19 @@ class Best(_Local):
         self._heap: list[_Entry] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._over = False
+        if not again:
+            self._set_alarm()
 
     async def take(self, passages: list[Passage]) -> None:
-        if self._within_s is not None and self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(self._within_s, self._time_is_up)
+        if self._again:
+            self._set_alarm()
         out: list[Passage] = []
         through: list[Passage] = []
         for passage, score in await self._read(passages, self._score):
             if self._over:
                 out.append(passage)
                 continue
-            entry = _Entry(score, -passage.item.position, passage.item.key, self._value(passage), passage)
+            entry = _Entry(score, -passage.item.position, _Later(passage.item.key), self._value(passage), passage)
             worst = self._add(entry)
             if self._so_far:
                 (out if worst is entry else through).append(passage)
@@ -169,6 +171,10 @@ class Best(_Local):
         row = passage.item.data
         return row.get(self._distinct) if self._distinct and isinstance(row, dict) else None
 
+    def _set_alarm(self) -> None:
+        if self._within_s is not None and self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(self._within_s, self._time_is_up)
+
     def _time_is_up(self) -> None:
         self._begin(self._flush())
 
@@ -196,12 +202,21 @@ class Best(_Local):
             self._alarm.cancel()
 
 
+class _Later(str):
+    """A key of which the later is the smaller: of equals the earlier is better."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        return str.__gt__(self, other)
+
+
 class _Entry(NamedTuple):
     """Better than another one if it is greater; no two have the same key, so what follows it is not compared."""
 
     score: Any
     place: int
-    key: str
+    key: "_Later"
     value: Any
     passage: Passage
 
@@ -226,13 +241,14 @@ class Gather(_Local):
         fold: Fold | None = None,
         start: Any = None,
         function: Callable[[Any], Awaitable[Any]] | None = None,
+        at_once: int = 16,
     ) -> None:
-        """`function` makes the item's value of what was gathered."""
+        """`function` makes the item's value of what was gathered, for so many at once."""
         super().__init__(name, roll, onward)
         self._by, self._every, self._by_source, self._fold, self._start = by, every, by_source, fold, start
         self._function = function
         self._groups: dict[Any, _Group] = {}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(at_once)
         self._made = count()
         if by_source:
             roll.watch(self._look)
@@ -250,12 +266,12 @@ class Gather(_Local):
                 await self._roll.end([failed(passage, _of_function(self.name, error), self.name)])
                 continue
             if group.count == self._every:
-                del self._groups[place]
-                await self._slots.acquire()
-                self._begin(self._end_and_free(place, group))
+                self._begin(self._end_of([(place, self._groups.pop(place))]))
             elif self._by_source:
                 self._look(passage.item.position)
         await self._take_out(gone, f"gathered by {self.name}")
+        while len(self._tasks) > _WAITING:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def _place(self, item: Item) -> Any:
         if self._by_source:
@@ -270,9 +286,9 @@ class Gather(_Local):
     def _add(self, group: "_Group", passage: Passage) -> bool:
         """Whether the item need not wait for the group. With a fold only the first one does: its source item must not
         be complete before the group is."""
-        group.count += 1
         if self._fold is not None:
             group.value = self._fold(group.value, passage.item.data)
+        group.count += 1
         if self._fold is None or not group.passages:
             group.passages.append(passage)
             return False
@@ -282,34 +298,43 @@ class Gather(_Local):
         """All that is open of a source item waits here: its group is complete."""
         group = self._groups.get(position)
         if group is not None and self._roll.open_at(position) == len(group.passages):
-            self._begin(self._end_of(position, self._groups.pop(position)))
+            self._begin(self._end_of([(position, self._groups.pop(position))]))
 
-    async def _end_and_free(self, place: Any, group: "_Group") -> None:
-        try:
-            await self._end_of(place, group)
-        finally:
-            self._slots.release()
-
-    async def _end_of(self, place: Any, group: "_Group") -> None:
-        group.passages.sort(key=_place_of)
-        value = [passage.item.data for passage in group.passages] if self._fold is None else group.value
-        child = self._child(place, group.passages[0].source)
-        children, outcomes = await self._roll.make([child], self.name)
-        await self._take_out(group.passages, f"gathered by {self.name}")
+    async def _end_of(self, groups: Sequence[tuple[Any, "_Group"]]) -> None:
+        """These are complete: their items end, and an item comes of each. Where all that came to one failed, none does."""
+        values: dict[str, Any] = {}
+        children: list[Passage] = []
+        gone: list[Passage] = []
+        for place, group in groups:
+            if not group.passages:
+                continue
+            group.passages.sort(key=_place_of)
+            gone += group.passages
+            child = self._child(place, group.passages[0].source)
+            children.append(child)
+            values[child.item.key] = [each.item.data for each in group.passages] if self._fold is None else group.value
+        made, outcomes = await self._roll.make(children, self.name)
+        await self._take_out(gone, f"gathered by {self.name}")
         if outcomes:
             await self._roll.end(outcomes)
-        if children:
-            await self._made_of(child, value)
+        ready = await asyncio.gather(*[self._reduced(child, values[child.item.key]) for child in made])
+        if through := [passage for passage in ready if passage is not None]:
+            await self._onward(through)
 
-    async def _made_of(self, child: Passage, value: Any) -> None:
+    async def _reduced(self, child: Passage, value: Any) -> Passage | None:
+        """With its value; None where that failed, or the run stops first."""
+        item = child.item
         try:
-            value = value if self._function is None else await self._function(value)
+            if self._function is not None:
+                async with self._slots:
+                    if self._stopping:
+                        return None
+                    value = await self._function(value)
+            return child._replace(item=extended(item, value, ITEMS), before=item, value=value)
         except Exception as error:  # noqa: BLE001 - a user's function
             failure = error if isinstance(error, HeadraceError) else _of_function(self.name, error)
             await self._roll.end([failed(child, failure, self.name)])
-        else:
-            item = child.item
-            await self._onward([child._replace(item=extended(item, value, ITEMS), before=item, value=value)])
+            return None
 
     def _child(self, place: Any, source: Item) -> Passage:
         number = next(self._made)
@@ -327,14 +352,19 @@ class Gather(_Local):
         await super().finish(whole=whole)
         if whole:
             groups, self._groups = list(self._groups.items()), {}
-            for start in range(0, len(groups), _AT_ONCE):
-                await asyncio.gather(*[self._end_of(*each) for each in groups[start : start + _AT_ONCE]])
+            for start in range(0, len(groups), _TOGETHER):
+                if self._stopping:
+                    return
+                self._begin(self._end_of(groups[start : start + _TOGETHER]))
+                await super().finish(whole=whole)
 
 
 ITEMS = "items"
 """The column of what was gathered."""
-_AT_ONCE = 16
-"""Groups that end together."""
+_TOGETHER = 256
+"""Groups that end in one commit."""
+_WAITING = 256
+"""Groups that may wait for their function, at most."""
 
 
 class _Group:

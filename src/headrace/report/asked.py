@@ -39,7 +39,7 @@ _LABELS = {
     "first": "First rows only",
 }
 _TEMPLATES = frozenset({"ask", "prompt", "template"})
-_INTERNAL = frozenset({"work", "named", "fields", "arrow_schema", "typed", "keep_prompts"})
+_INTERNAL = frozenset({"budget", "work", "named", "fields", "arrow_schema", "typed", "keep_prompts"})
 """Of use to a resumption, not to a reader."""
 _HIDDEN = frozenset({"api_key", "apikey", "authorization", "header", "headers", "password", "secret", "token"})
 _NESTED = frozenset({"task", "request", "model"})

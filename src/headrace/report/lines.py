@@ -214,8 +214,10 @@ def retries_told(count: int) -> str:
 def _flow(snapshot: Snapshot) -> list[Part]:
     """What is on the wire, what is in the way of more, and how much waits for it."""
     allowed = snapshot.uses[0].allowed if snapshot.uses else snapshot.concurrency or None
-    of = f"/{allowance(allowed, 0.0)}" if allowed is not None else ""
-    parts = [(f"{snapshot.in_flight + snapshot.others:,}{of} in flight", "")]
+    held = snapshot.in_flight + snapshot.others
+    shown = allowed is not None and held <= allowed and not snapshot.stages  # it moves, and each stage has its own
+    of = f"/{allowance(allowed, 0.0)}" if shown and allowed is not None else ""
+    parts = [(f"{held:,}{of} in flight", "")]
     if snapshot.binding in _WAITING:
         parts.append((_WAITING[snapshot.binding], "yellow"))
     elif snapshot.binding:

@@ -1,6 +1,7 @@
 """What is known of the columns at a place in a pipeline, before it runs. Enters names and schemas, raises UsageError for what
 cannot be there."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,6 +31,15 @@ class Columns:
             self.types.pop(name, None)
             if isinstance(told, str):
                 self.types[name] = told
+
+    def check_near(self, stage: str, wanted: Iterable[str]) -> None:
+        """Raises UsageError for a name that is nearly one that is there."""
+        for name in wanted:
+            near = difflib.get_close_matches(name, self.names or (), n=1, cutoff=0.8)
+            if near and name not in (self.names or ()):
+                raise UsageError(
+                    f"{stage} names {name!r}, and there is no such column.", hint=f"Did you mean {near[0]!r}?"
+                )
 
     def unsure(self, wanted: Iterable[str]) -> list[str]:
         """Those of which nobody knows before the first item comes."""

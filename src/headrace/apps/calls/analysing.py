@@ -62,8 +62,10 @@ async def aanalyse(
 
     Calls that fail are part of the report. Raises what `hr.run` does.
     """
+    if isinstance(how.get("budget"), int | float):  # one for both runs
+        how["budget"] = hr.Budget(how["budget"], f"calls of {how.get('name') or calls}"[:200])
     run = await hr.arun(question(model, text=text, **asked), calls, store=store, **how)
-    shared = {name: how[name] for name in ("limits", "retry", "timeout", "prices") if name in how}
+    shared = {name: how[name] for name in ("limits", "retry", "timeout", "prices", "budget") if name in how}
     return await report_of(run, model if themes else None, asked=asked, store=store, **shared)
 
 

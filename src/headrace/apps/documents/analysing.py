@@ -55,8 +55,10 @@ async def aanalyse(
         every=every, write=None if pages is None else PageWriter(Path(pages)), **asked,
     )  # fmt: skip
     how = {"limits": hr.Limits(1 if mode == "sync" else workers), "name": places.name, **how}
+    if isinstance(how.get("budget"), int | float):  # one for both runs
+        how["budget"] = hr.Budget(how["budget"], f"documents of {how['name']}")
     run = await hr.arun(work, places.rows, key="document", store=store, **how)
-    shared = {name: how[name] for name in ("limits", "retry", "timeout", "prices") if name in how}
+    shared = {name: how[name] for name in ("limits", "retry", "timeout", "prices", "budget") if name in how}
     report = await report_of(run, model if synthesis else None, asked=asked, store=store, **shared)
     if pages is not None:
         write_index(pages, report.documents)
