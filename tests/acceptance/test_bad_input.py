@@ -162,7 +162,7 @@ WORDS = [
     *[
         wrong(f"unknown word {words[0]}", words, f"unrecognized arguments: {words[0]}.", "--help")
         for words in (
-            ("--budget", "5"), ("--jsonl",), ("--temp", "1"), ("--conc", "3"),
+            ("--semantic", "5"), ("--jsonl",), ("--temp", "1"), ("--conc", "3"),
         )
     ],
 ]  # fmt: skip
@@ -248,7 +248,7 @@ def test_debug_shows_the_traceback(words: tuple[str, ...], tmp_path: Path) -> No
         ((), "required: COMMAND"),
         (("rum", "a.csv"), "There is no command 'rum'. Did you mean run? There are: run, "),
         (("fly", "a.csv"), "There is no command 'fly'. There are: run, "),
-        (("tweets",), "'tweets'"),
+        (("serve",), "'serve'"),
         (("run",), "required: INPUT, --ask, --model"),
         (("runs",), "required: VERB"),
         (("runs", "exprot", "x"), "There is no verb 'exprot'. Did you mean export? There are: list, "),
