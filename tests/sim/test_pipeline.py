@@ -350,7 +350,7 @@ def test_a_fold_that_raises_fails_its_items_alone() -> None:
         raise ValueError("always")
 
     found, _ = went(Pipeline(Reduce(fold=fold, start=0, every=5)), Rows(texts(12)), Memory())
-    assert sorted(outcome.value for outcome in found if outcome.ok) == [1, 5, 5]
+    assert sorted(value_of(outcome) for outcome in found if outcome.ok) == [1, 5, 5]
     found, _ = went(Pipeline(Reduce(fold=never, start=0)), Rows(texts(3)), Memory())
     assert [outcome.ok for outcome in found] == [False] * 3
     found, _ = went(Pipeline(Reduce(fold=lambda _value, _row: object())), Rows(texts(3)), Memory())
