@@ -278,6 +278,7 @@ def test_a_hundred_documents_end_to_end(cli: Cli) -> None:
         assert len(hr.run(lambda row: row["document"], cli.folder / "o.parquet", store=cli.folder / "x.db")) == 100
 
 
+@pytest.mark.serial  # the most that a process held is told with what the one held that started it
 def test_large_documents_stay_within_memory(cli: Cli) -> None:
     """D12: eight files of 3 MB, two in flight."""
     text = "".join(f"Part {n} is about mills, weirs and water. {'It goes on. ' * 500}\n\n" for n in range(500))

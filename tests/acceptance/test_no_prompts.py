@@ -259,7 +259,7 @@ def test_all_text_in_figures_is_accounted_for() -> None:
     """Figures are kept of such a run too. Text that is added to them is either no foreign text, and then listed here, or
     has to be dropped in store/discreet.py."""
     ours = {"run", "name", "source", "status", "kind", "keys", "unit", "binding", "call_errors", "waited_s", "errors"}
-    ours |= {"paid_again"}
+    ours |= {"paid_again", "paid_again_usd", "stage_usd", "lead", "model"}
     dropped = {"reason", "message", "hint"}
     assert set(texts_of(msgspec.inspect.type_info(Snapshot))) <= ours | dropped
 

@@ -101,7 +101,10 @@ class Pipeline(Generic[T_co]):
             elif callable(stage) or hasattr(stage, "invoke"):
                 found.append(Map(cast("Callable[[Any], Any]", stage)))
             else:
-                raise UsageError(f"{type(stage).__name__} is no stage.", hint="Give an Ask, a Map, a function ...")
+                raise UsageError(
+                    f"{type(stage).__name__} is nothing that can be run over items.",
+                    hint="Give an Ask, a Map, a function ...",
+                )
         if not found:
             raise UsageError("A pipeline needs a stage.", hint="Give it an Ask, for example.")
         self.stages: tuple[Stage, ...] = tuple(found)
