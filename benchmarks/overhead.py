@@ -177,6 +177,7 @@ def memory(rows: list[int]) -> None:
 
 def memory_child(args: argparse.Namespace) -> None:
     import headrace as hr
+    from headrace.engine.meter import most_memory_bytes
 
     table = Path(args.folder, "t.csv")
     if not table.exists():
@@ -188,7 +189,7 @@ def memory_child(args: argparse.Namespace) -> None:
     made = hr.run(ask, table, store=Path(args.folder, "s.db"), limits=hr.Limits(64))
     assert made.ok == args.memory
     seconds = time.perf_counter() - start
-    print(json.dumps({"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": seconds}))
+    print(json.dumps({"mb": most_memory_bytes() / 2**20, "seconds": seconds}))
 
 
 def _cpu_s() -> float:

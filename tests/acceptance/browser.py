@@ -18,6 +18,8 @@ CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
 )
 """The browser: what CHROMIUM names, or what is on the path."""
+NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e"
+"""What a model may answer that would do something on a page that is not careful."""
 
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",

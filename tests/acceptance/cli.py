@@ -246,3 +246,10 @@ def the_sentence(ended: Ended, status: int = 2) -> str:
     assert (ended.status, ended.out) == (status, ""), ended
     assert ended.err == ended.error + "\n", ended.err
     return ended.error.rpartition(" [")[0]
+
+
+def fine(ended: Ended, status: int = 0) -> Ended:
+    """It ended with this status, and without a traceback."""
+    assert ended.status == status, ended.err
+    assert "Traceback" not in ended.err
+    return ended

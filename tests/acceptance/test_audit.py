@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import headrace as hr
-from acceptance.browser import CHROMIUM, Browser, browser
-from acceptance.cli import Cli, Ended
+from acceptance.browser import CHROMIUM, NASTY, Browser, browser
+from acceptance.cli import Cli, fine
 from acceptance.endpoint import Answer, Asked, completion, endpoint
 from acceptance.site import site
 from headrace.apps import audit
@@ -20,18 +20,11 @@ from simulator import simulator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BRANDS, RESPONSES = str(EXAMPLES / "brands.csv"), str(EXAMPLES / "responses.jsonl")
-NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e"
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path, OPENAI_API_KEY="sk-none")
-
-
-def fine(ended: Ended, status: int = 0) -> Ended:
-    assert ended.status == status, ended.err
-    assert "Traceback" not in ended.err
-    return ended
 
 
 def answered(**more: Any) -> Answer:

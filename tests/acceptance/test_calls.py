@@ -16,26 +16,19 @@ import pandas as pd
 import pytest
 
 import headrace as hr
-from acceptance.browser import CHROMIUM, Browser, browser
-from acceptance.cli import Cli, Ended
+from acceptance.browser import CHROMIUM, NASTY, Browser, browser
+from acceptance.cli import Cli, fine
 from acceptance.endpoint import Answer, Asked, completion, endpoint
 from headrace.apps import calls
 from simulator import simulator
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "examples" / "calls.csv"
-NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e"
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
-
-
-def fine(ended: Ended, status: int = 0) -> Ended:
-    assert ended.status == status, ended.err
-    assert "Traceback" not in ended.err
-    return ended
 
 
 def table(count: int) -> list[dict[str, Any]]:

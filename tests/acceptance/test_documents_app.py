@@ -17,8 +17,8 @@ import pytest
 
 import documents as made_documents
 import headrace as hr
-from acceptance.browser import CHROMIUM, Browser, browser
-from acceptance.cli import Cli, Ended
+from acceptance.browser import CHROMIUM, NASTY, Browser, browser
+from acceptance.cli import Cli, fine
 from acceptance.endpoint import Answer, Asked, completion, endpoint
 from acceptance.site import site
 from headrace.apps import documents
@@ -27,18 +27,10 @@ from simulator import simulator
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import make_site
 
-NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e"
-
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path, OPENAI_API_KEY="sk-none")
-
-
-def fine(ended: Ended, status: int = 0) -> Ended:
-    assert ended.status == status, ended.err
-    assert "Traceback" not in ended.err
-    return ended
 
 
 def example(folder: Path) -> Path:
@@ -278,7 +270,6 @@ def test_a_hundred_documents_end_to_end(cli: Cli) -> None:
         assert len(hr.run(lambda row: row["document"], cli.folder / "o.parquet", store=cli.folder / "x.db")) == 100
 
 
-@pytest.mark.serial  # the most that a process held is told with what the one held that started it
 def test_large_documents_stay_within_memory(cli: Cli) -> None:
     """D12: eight files of 3 MB, two in flight."""
     text = "".join(f"Part {n} is about mills, weirs and water. {'It goes on. ' * 500}\n\n" for n in range(500))

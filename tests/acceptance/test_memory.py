@@ -8,23 +8,17 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 import headrace as hr
-
-def peak_mb():
-    # of this program alone: ru_maxrss begins with what the test's own process had when it started this one
-    try:
-        return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+from headrace.engine.meter import most_memory_bytes
 
 table, folder = sys.argv[1:3]
 made = hr.run(
     hr.Ask("Sentiment of: {text}", returns="label: positive|negative|neutral, score: float 0..1", model="sim:"),
     table, store=Path(folder, "s.db"), limits=hr.Limits(64), to=Path(folder, "out.jsonl"),
 )
-print(json.dumps({"ok": made.ok, "mb": peak_mb()}))
+print(json.dumps({"ok": made.ok, "mb": most_memory_bytes() / 2**20}))
 """
 MOST_MB = 150
 MOST_MB_OF_A_MILLION = 200

@@ -12,16 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 PROGRAM = """
-import asyncio, json, resource, sys
+import asyncio, json, sys
 from pathlib import Path
 from headrace.data.source import open_source
-
-def peak_mb():
-    # of this program alone: ru_maxrss begins with what the test's own process had when it started this one
-    try:
-        return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+from headrace.engine.meter import most_memory_bytes
 
 async def main():
     source = open_source(sys.argv[1], key="id")
@@ -29,7 +23,7 @@ async def main():
     async for batch in source:
         rows += len(batch)
         size += sum(len(item.data["text"]) for item in batch)
-    print(json.dumps({"rows": rows, "size": size, "mb": peak_mb()}))
+    print(json.dumps({"rows": rows, "size": size, "mb": most_memory_bytes() / 2**20}))
 
 asyncio.run(main())
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import headrace as hr
-from acceptance.cli import Cli, Ended
+from acceptance.cli import Cli, fine
 from headrace.apps.quality import QUESTIONS, RULES, QualityReport, aanalyse, analyse, rendered
 from simulator import simulator
 
@@ -31,12 +31,6 @@ def cli(tmp_path: Path) -> Cli:
 def made(cli: Cli) -> Made:
     """38 files with 91 uncertain functions, in `tests`."""
     return make(cli.folder / "tests")
-
-
-def fine(ended: Ended, status: int = 0) -> Ended:
-    assert ended.status == status, ended.err
-    assert "Traceback" not in ended.err
-    return ended
 
 
 def without_run(report: QualityReport) -> QualityReport:

@@ -12,25 +12,18 @@ from typing import Any
 import pytest
 
 import headrace as hr
-from acceptance.browser import CHROMIUM, Browser, browser
-from acceptance.cli import Cli, Ended
+from acceptance.browser import CHROMIUM, NASTY, Browser, browser
+from acceptance.cli import Cli, fine
 from acceptance.endpoint import Answer, Asked, completion, endpoint
 from headrace.apps import tweets
 from simulator import simulator
 
 FEED = Path(__file__).parents[2] / "examples" / "tweets.csv"
-NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e"
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
-
-
-def fine(ended: Ended, status: int = 0) -> Ended:
-    assert ended.status == status, ended.err
-    assert "Traceback" not in ended.err
-    return ended
 
 
 def feed(count: int, *, distinct: int | None = None) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from headrace.core.event import Event, Gauge, LimitChanged
@@ -127,7 +128,14 @@ def _reason(use: Use, before: float | None) -> str:
 
 
 def most_memory_bytes() -> int:
-    """The most memory that this process has held; 0 where the system does not tell."""
+    """The most memory that this process has held; 0 where the system does not tell.
+
+    Linux: VmHWM, proc_pid_status(5). Its ru_maxrss is no answer there: it begins with what the parent held.
+    """
+    try:
+        return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        pass  # not Linux
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
