@@ -268,6 +268,21 @@ def test_the_report_of_a_pipeline(cli: Cli) -> None:
     assert taken["top"][1] == taken["dive"][0] == taken["dive"][1] == 5
 
 
+@pytest.mark.parametrize(("by", "fetched"), [("url", 10), ("domain", 1)])
+def test_how_many_pages_came_from_the_store_is_shown(cli: Cli, pages: Site, by: str, fetched: int) -> None:
+    """The summary and the report say of a Fetch for how many items nothing was fetched."""
+    cli.file("f.toml", f'[[stage]]\nkind = "fetch"\nurl = "{{link}}"\nby = "{by}"\nallow = ["127.0.0.1"]\n'
+        '[[stage]]\nkind = "extract"\n')  # fmt: skip
+    cli.file("links.csv", "link\n" + "".join(f"{pages.url}/{by}-{number % 10}\n" for number in range(40)))
+    words = ("run", "f.toml", "links.csv", "-o", "out.csv", "--report", "r.html")
+    before = pages.asked.total()
+    ended = cli.run(*words)
+    assert (ended.status, pages.asked.total() - before) == (0, fetched)
+    assert f"{40 - fetched} of 40 from the store" in ended.err
+    assert f'<td class="n">{40 - fetched}</td>' in (cli.folder / "r.html").read_text("utf-8")
+    assert "40 of 40 from the store" in cli.run(*words).err
+
+
 # From Python
 
 

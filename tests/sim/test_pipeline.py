@@ -1,6 +1,7 @@
 """Pipelines in virtual time: stages overlap, hold each other back and nothing else, and lose nothing."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -8,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.errors import UsageError
-from headrace.core.event import Event, StageEnded, StageStarted
+from headrace.core.event import Event, ItemsServed, StageEnded, StageStarted
 from headrace.core.item import Outcome
+from headrace.engine.snapshot import snapshot_of
+from headrace.report.signs import UNICODE
+from headrace.report.stages import stage_lines
+from headrace.report.stages import stages as stages_told
 from headrace.settings import Settings
 from headrace.sim.loop import run
 from headrace.staging import staged
@@ -274,6 +279,45 @@ def test_stages_are_announced_with_counts() -> None:
     }
     assert started == {"map": 20, "top": 20, "map 2": 3}
     assert ended == {"map": (20, 20, 0, 0), "top": (20, 3, 0, 17), "map 2": (3, 2, 1, 0)}
+
+
+def test_what_a_stage_need_not_ask_is_counted() -> None:
+    """Of each stage it is told how many items the store, or an equal item's call in flight, served."""
+    events: list[Event] = []
+    memory = Memory()
+    work = Work(1.0)
+    stages = Pipeline(Map(work, name="look", version="1"), Work(0.1))
+    rows = [f"t{number % 10}" for number in range(40)]
+    went(stages, Rows(rows, batch=20, gap_s=1.5), memory, events=events)
+
+    def told() -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
+        counts: Counter[str] = Counter()
+        for event in events:
+            if isinstance(event, ItemsServed):
+                counts[event.stage] += event.count
+        ended = {event.stage: (event.served, event.taken) for event in events if isinstance(event, StageEnded)}
+        return dict(counts), ended
+
+    assert work.done == 10
+    assert told() == ({"look": 30}, {"look": (30, 40), "map": (0, 40)})
+    figures = snapshot_of(memory.runs["r"].figures)
+    assert figures is not None
+    assert {stage.name: stage.served for stage in figures.stages} == {"look": 30, "map": 0}
+    lines = ["".join(text for text, _ in parts) for parts in stage_lines(figures, UNICODE)]
+    assert ["30 of 40 from the store" in each for each in lines] == [True, False]
+    assert "30" in stages_told(figures)
+    events.clear()
+    went(stages, Rows(rows), memory, events=events)
+    assert told() == ({"look": 40}, {"look": (40, 40), "map": (0, 40)})
+
+
+def test_a_repeated_key_comes_to_no_stage() -> None:
+    """What ends before the first stage is not counted as having come to it."""
+    events: list[Event] = []
+    went(Pipeline(Work(0.1), Work(0.1)), Rows(texts(3), keys=["a", "b", "a"]), Memory(), events=events, keyed=True)
+    assert [(event.stage, event.taken) for event in events if isinstance(event, StageEnded)] == [
+        ("map", 2), ("map 2", 2),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ class StageEnded(Event, frozen=True):
     dropped: int
     seconds: float
     """Since it started."""
+    served: int = 0
+    """Of `taken`, those for which no call was made: the store or an equal item's call gave what came."""
 
 
 class ItemsMade(Event, frozen=True):
@@ -67,6 +69,13 @@ class ItemsMade(Event, frozen=True):
 
 class ItemsPassed(Event, frozen=True):
     """A stage is done with these, and the next one gets them."""
+
+    stage: str
+    count: int
+
+
+class ItemsServed(Event, frozen=True):
+    """A stage makes no call for these: the store or an equal item's call gave what came."""
 
     stage: str
     count: int

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 import msgspec
 
 from headrace.core.errors import RepeatedKey
-from headrace.core.event import Event, ItemsMade, ItemsRead, Settled, SourceRead
+from headrace.core.event import Event, ItemsMade, ItemsRead, ItemsServed, Settled, SourceRead
 from headrace.core.item import Failure, Item, Outcome
 from headrace.core.ports import Done, Store
 from headrace.engine.passage import Passage, failed
@@ -90,6 +90,10 @@ class Roll:
         self.made += len(passages)
         self._emit(ItemsMade(_now(), stage, len(passages)))
         return await self._sorted_out(self._opened(passages))
+
+    def served(self, count: int, stage: str) -> None:
+        """So many items took no call at a stage."""
+        self._emit(ItemsServed(_now(), stage, count))
 
     def _opened(self, passages: list[Passage]) -> list[Passage]:
         positions = [passage.item.position for passage in passages]

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from headrace.core.errors import HeadraceError, RunIsLive
-from headrace.core.event import Event, Gauge, ItemsPassed, RunEnded, RunStarted, Settled, StageInfo, Stopping
+from headrace.core.event import Event, Gauge, RunEnded, RunStarted, StageInfo, Stopping
 from headrace.core.item import Outcome
 from headrace.core.limits import Unit
 from headrace.core.ports import Figures, RunInfo, Source, Store
@@ -88,7 +88,6 @@ class Runner:
         self._stop_reason = ""
         self._roll: Roll | None = None
         self._line: Line | None = None
-        self._told: Announced | None = None
         self._treasurer: Treasurer | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._keep_figures_at_s = 0.0
@@ -168,10 +167,11 @@ class Runner:
             by_source=any(isinstance(stage, Local) and stage.by_source for stage in self._stages),
             in_flight=settings.in_flight,
         )  # fmt: skip
+        told = None
         if len(self._stages) > 1:
             at_once = {stage.info.name: self._at_once(stage.info.name) for stage in self._stages}
-            self._told = Announced(at_once, self._source.total, self._emit)
-        line = Line(roll, self._emit, self._fatal, self._told)
+            told = Announced(at_once, self._source.total, self.tally.stages.ended, self._emit)
+        line = Line(roll, self._emit, self._fatal, told)
         line.lay([self._maker(stage, roll) for stage in self._stages])
         return line
 
@@ -239,9 +239,6 @@ class Runner:
             self._keep_figures(event.at_s)
 
     def _emit(self, event: Event) -> None:
-        heard = isinstance(event, Settled | ItemsPassed)
-        if heard and self._told is not None:
-            self._told.add(event)
         errors = [leg.hears(event) for leg in self._legs.values()]
         errors.append(self._too_many.add(event) if self._too_many is not None else None)
         self._tell(event)

@@ -118,6 +118,8 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Items that went on from it, those included that it made."""
     failed: int = 0
     dropped: int = 0
+    served: int = 0
+    """Of `taken`, those for which no call was made: the store or an equal item's call gave what came."""
     in_flight: int = 0
     calls: int = 0
     retries: int = 0

@@ -123,6 +123,8 @@ class Stage:
                 served.append((passage, replies))
             else:
                 unknown.append((passage, samples))
+        if served:
+            self._roll.served(len(served), self.name)
         if outcomes or ready or served:
             await self._batches.acquire()
             self._begin(self._serve(outcomes, ready, served), self._batches.release)
@@ -206,6 +208,8 @@ class Stage:
             if error.verdict in (Verdict.STOP_RUN, Verdict.LEAVE_PENDING):
                 return
         if replies:
+            if all(reply.cached for reply in replies):
+                self._roll.served(1, self.name)
             await self._through(passage, replies)
         else:
             await self._fail(passage, errors[0])

@@ -11,8 +11,10 @@ from headrace.core.event import (
     Gauge,
     ItemsPassed,
     ItemsRead,
+    ItemsServed,
     RunStarted,
     Settled,
+    StageEnded,
     StageInfo,
 )
 from headrace.engine.snapshot import StageFigures
@@ -26,12 +28,12 @@ _MARKS_MAX = 64
 class _Stage:
     __slots__ = (
         "began_s", "binding", "busy_s", "busy_since_s", "calls", "dropped", "ended_s", "failed", "in_flight", "info", "marks",
-        "next_mark_s", "passed", "retries", "seconds", "taken", "waited_s", "work_s",
+        "next_mark_s", "passed", "retries", "seconds", "served", "taken", "waited_s", "work_s",
     )  # fmt: skip
 
     def __init__(self, info: StageInfo) -> None:
         self.info = info
-        self.taken = self.passed = self.failed = self.dropped = 0
+        self.taken = self.passed = self.failed = self.dropped = self.served = 0
         self.calls = self.retries = self.in_flight = 0
         self.began_s: float | None = None
         self.ended_s = 0.0
@@ -89,6 +91,8 @@ class Stages:
             first = next(iter(self._stages.values()))
             first.began_s = event.at_s if first.began_s is None else first.began_s
             first.taken += event.count
+        elif isinstance(event, ItemsServed):
+            self._stages[event.stage].served += event.count
         elif isinstance(event, Gauge) and event.stage in self._stages:
             stage = self._stages[event.stage]
             stage.waited_s, stage.binding = event.waited_s, event.binding
@@ -110,7 +114,8 @@ class Stages:
     def _settled(self, event: Settled) -> None:
         for outcome in event.outcomes:
             stage = self._stages.get(outcome.stage)
-            if stage is None:
+            if stage is None:  # it ended before it came to the first
+                next(iter(self._stages.values())).taken -= 1
                 continue
             if outcome.dropped:
                 stage.dropped += 1
@@ -138,12 +143,19 @@ class Stages:
         if not event.error:
             stage.seconds.add(event.seconds)
 
+    def ended(self, name: str, at_s: float, seconds: float) -> StageEnded:
+        """What became of all that came to it."""
+        stage = self._stages[name]
+        return StageEnded(
+            at_s, name, stage.taken, stage.passed, stage.failed, stage.dropped, seconds, stage.served
+        )  # fmt: skip
+
     def figures(self, now_s: float, usd: Mapping[str, float], *, ended: bool) -> tuple[StageFigures, ...]:
         """`usd` is what each has cost."""
         return tuple(
             StageFigures(
                 name=name, kind=stage.info.kind, model=stage.info.model, taken=stage.taken, passed=stage.passed,
-                failed=stage.failed, dropped=stage.dropped, in_flight=stage.in_flight, calls=stage.calls,
+                failed=stage.failed, dropped=stage.dropped, served=stage.served, in_flight=stage.in_flight, calls=stage.calls,
                 retries=stage.retries, work_s=stage.work_s, rate=stage.rate(now_s, ended=ended), usd=usd.get(name),
                 busy_s=stage.busy_s + (now_s - stage.busy_since_s if stage.in_flight else 0.0),
                 p50_s=stage.seconds.at(0.5), p95_s=stage.seconds.at(0.95), waited_s=dict(stage.waited_s),

@@ -19,7 +19,7 @@ Read = Callable[[Item], Any]
 Fold = Callable[[Any, Any], Any]
 
 
-class _Local:
+class _Reader:
     """What such stages have in common: they read each item, and those that cannot be read fail."""
 
     def __init__(self, name: str, roll: Roll, onward: Next | None) -> None:
@@ -71,7 +71,7 @@ class _Local:
             await self._roll.end([dropped(passage, reason, self.name) for passage in passages])
 
 
-class Sieve(_Local):
+class Sieve(_Reader):
     """Lets through the items for which the condition holds."""
 
     def __init__(self, name: str, roll: Roll, onward: Next | None, condition: Read) -> None:
@@ -85,7 +85,7 @@ class Sieve(_Local):
             await self._onward(through)
 
 
-class Spread(_Local):
+class Spread(_Reader):
     """Makes an item of each element of a column."""
 
     def __init__(self, name: str, roll: Roll, onward: Next | None, column: str) -> None:
@@ -111,7 +111,7 @@ class Spread(_Local):
         return extended(item, value, self._column)
 
 
-class Best(_Local):
+class Best(_Reader):
     """The best few: at the end, after so many seconds at the latest and, with `again`, of each such window; or at once
     all that are among the best so far.
 
@@ -221,7 +221,7 @@ class _Entry(NamedTuple):
     passage: Passage
 
 
-class Gather(_Local):
+class Gather(_Reader):
     """Makes one item of many: of all, of those that have a column's value in common, of every so many, or of all that
     was made of one item of the source, as soon as that is complete.
 

@@ -76,7 +76,8 @@ class Tally:
         self._read = self._ok = self._failed = self._dropped = self._cached = self._asked = 0
         self._made = 0
         """By stages, of the items that were read."""
-        self._stages = Stages()
+        self.stages = Stages()
+        """Of a pipeline of several."""
         self._in_flight = self._most_in_flight = self._calls = self._retries = self._backups = 0
         self._input_tokens = self._output_tokens = 0
         self._call_errors: dict[tuple[str, int | None], int] = {}
@@ -117,7 +118,7 @@ class Tally:
         if handler is not None:
             handler(event)
         if self._staged:
-            self._stages.add(event)
+            self.stages.add(event)
 
     def _on_started(self, event: RunStarted) -> None:
         self._started = event
@@ -300,7 +301,7 @@ class Tally:
             eta_s=None if end or total is None else self._eta_s(now_s, known - done),
             hold=self._hold(now_s),
             failures=self._failures(),
-            stages=self._stages.figures(now_s, self._stage_usd, ended=end is not None),
+            stages=self.stages.figures(now_s, self._stage_usd, ended=end is not None),
         )
         lead = max(snapshot.stages, key=lambda stage: stage.work_s).name if snapshot.stages else ""
         if lead not in self._usages:

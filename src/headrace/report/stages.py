@@ -17,6 +17,7 @@ _HEADS = (
     "on",
     "failed",
     "out",
+    "served",
     "calls",
     "a call, P50",
     "P95",
@@ -38,6 +39,8 @@ def stage_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[list[Part]]:
             parts.append((f"{stage.failed:,} failed", "red"))
         if stage.dropped:
             parts.append((f"{stage.dropped:,} out", "dim"))
+        if stage.served:
+            parts.append((f"{stage.served:,} of {stage.taken:,} from the store", "dim"))
         if stage.in_flight and not ended:
             parts.append((f"{stage.in_flight:,} in flight", ""))
         if ended and stage.calls:
@@ -84,7 +87,8 @@ def stages(snapshot: Snapshot | None) -> str:
         + table
         + note(
             "In: items that came to it. On: those that went on, with those that it made. Out: taken out although nothing "
-            "failed. At work: the share of the session in which it had a call in flight."
+            "failed. Served: those for which no call was made, because the store or an equal item's call gave what came. "
+            "At work: the share of the session in which it had a call in flight."
         )
     )
 
@@ -98,7 +102,8 @@ def _row(stage: StageFigures, seconds: float) -> str:
         f"{cause} {percent(s, seconds)}" for cause, s in stage.waited_s.items() if s >= _BOUND_LEAST * seconds > 0
     ]  # fmt: skip
     cells = [
-        number(stage.taken), number(stage.passed), number(stage.failed), number(stage.dropped), number(stage.calls),
+        number(stage.taken), number(stage.passed), number(stage.failed), number(stage.dropped), number(stage.served),
+        number(stage.calls),
         "" if stage.p50_s is None else duration(stage.p50_s), "" if stage.p95_s is None else duration(stage.p95_s),
         rate(stage.rate) if stage.rate else "", percent(stage.busy_s, max(seconds, stage.busy_s)) if stage.calls else "",
         "" if stage.usd is None else dollars(stage.usd), ", ".join(waited),
