@@ -767,8 +767,8 @@ def test_such_keys_are_told_as_rows_everywhere() -> None:
 
 def test_figures_read_well() -> None:
     """Durations, rates, shares and numbers as a person writes them."""
-    assert [duration(s) for s in (0, 0.012, 1.25, 12.4, 65.2, 7_300, 200_000)] == [
-        "0.0 s", "12 ms", "1.2 s", "12 s", "1:05 min", "2:01 h", "2.3 days",
+    assert [duration(s) for s in (0, 0.0042, 0.012, 0.07, 0.45, 0.9996, 1.25, 9.97, 12.4, 65.2, 7_300, 200_000)] == [
+        "0 s", "4.2 ms", "12 ms", "70 ms", "450 ms", "1.0 s", "1.2 s", "10 s", "12 s", "1:05 min", "2:01 h", "2.3 days",
     ]  # fmt: skip
     assert [rate(r) for r in (0, 0.01, 0.5, 24.31, 1204.6)] == [
         "0.0 items/s", "36.0 items/h", "30.0 items/min", "24.3 items/s", "1,205 items/s",

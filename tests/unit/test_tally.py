@@ -415,11 +415,26 @@ def test_changes_of_limits_are_kept_with_their_reasons() -> None:
     assert max(len(each.reason) for each in changes) <= 500
 
 
+def test_what_was_in_flight_between_gauges_is_not_what_is_at_one() -> None:
+    """160 calls that all ended just before the last gauge were in flight for most of it, and the most at once are told."""
+    tally = tally_of(*[CallStarted(0.0, 1)] * 160, gauge(0.0, 20, 20), at_s=0.0, total=160)
+    for _ in range(160):
+        tally.add(CallEnded(0.3, 0.3, ""))
+    tally.add(gauge(0.4, 0, 160))
+    tally.add(RunEnded(0.4, "finished", ""))
+    snapshot = tally.snapshot(1.0)
+    assert [each.in_flight for each in snapshot.history] == [pytest.approx(120)]
+    concurrency = snapshot.uses[0]
+    assert (concurrency.most, concurrency.most_allowed, concurrency.mean_pace) == (160, 160, pytest.approx(75))
+
+
 def test_history_is_exact_while_it_is_short() -> None:
     """A stretch for each gauge, with what was done, in flight, allowed and waited for in it, and the rest at the end."""
-    tally = tally_of(at_s=10.0, total=100)
+    tally = tally_of(*[CallStarted(10.0, 1)] * 5, at_s=10.0, total=100)
     asked(tally, 10.5, 3)
     tally.add(gauge(11.0, 5, 8, waited_s={"concurrency": 0.4}))
+    for _ in range(3):
+        tally.add(CallStarted(11.0, 1))
     asked(tally, 11.2, 7)
     tally.add(gauge(12.0, 8, 16, waited_s={"concurrency": 1.0, "requests": 0.3}))
     asked(tally, 12.4, 2)

@@ -126,7 +126,7 @@ class AskedAgain(Event, frozen=True):
 
 
 class Gauge(Event, frozen=True):
-    """How the endpoint's limits are used at this moment, by all that share it; about once a second."""
+    """How the endpoint's limits are used at this moment, by all that share it; about once a second, sooner at first."""
 
     uses: tuple[Use, ...]
     """Calls in flight first, then each request and token limit that is known."""

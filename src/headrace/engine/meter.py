@@ -1,4 +1,5 @@
-"""What held calls back, and how much of each limit is in use: measured while it happens, told about once a second."""
+"""What held calls back, and how much of each limit is in use: measured while it happens, told about once a second, and
+sooner while a run is young."""
 
 import sys
 import time
@@ -10,7 +11,8 @@ from headrace.core.event import Event, Gauge, LimitChanged
 from headrace.core.limits import Unit, Use
 from headrace.flow.gate import Gate, NotBefore
 
-EVERY_S = 1.0
+FIRST_S, EVERY_S = 0.05, 1.0
+"""Between two gauges: at first, then twice as long each time, so that also a short run has a course."""
 TOLD_SHARE = 0.05
 """A limit that moved by less is not news."""
 
@@ -41,11 +43,13 @@ class Meter:
         self._waited_s: dict[str, float] = {}
         self._waiting: NotBefore | None = None
         self._waiting_since_s = 0.0
-        self._next_s = 0.0
+        self._next_s, self._every_s = 0.0, FIRST_S
         self._told: dict[str, float] = {}
         self._limits: dict[tuple[str, float], float | None] = {}
 
     def since(self) -> Since:
+        """A run begins."""
+        self._next_s, self._every_s = 0.0, FIRST_S
         return Since(self._waited_s)
 
     def waiting(self, now_s: float, answer: NotBefore) -> bool:
@@ -66,10 +70,10 @@ class Meter:
             self._waiting = None
 
     def tell(self, now_s: float, listeners: Sequence[Listener], *, last: bool = False) -> None:
-        """A gauge for each run, where the last one is a second old or this is to be the last."""
+        """A gauge for each run, where the last one is old enough or this is to be the last."""
         if now_s < self._next_s and not last:
             return
-        self._next_s = now_s + EVERY_S
+        self._next_s, self._every_s = now_s + self._every_s, min(EVERY_S, 2 * self._every_s)
         waiting = self._waiting
         if waiting is not None:  # what it has waited until now
             self.admitted(now_s)

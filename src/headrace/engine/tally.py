@@ -148,10 +148,14 @@ class Tally:
             self._backups += 1
         if self._first_call_s is None:
             self._first_call_s = event.at_s
+        if event.stage in self._usages:
+            self._usages[event.stage].called(event.at_s, 1)
 
     def _on_answer(self, event: CallEnded) -> None:
         if self._in_flight:
             self._in_flight -= 1
+        if event.stage in self._usages:
+            self._usages[event.stage].called(event.at_s, -1)
         if event.paid:
             self._on_paid_again(event)
         elif event.error:

@@ -17,7 +17,8 @@ STRETCHES_MAX = 300
 """Even: they are joined two by two."""
 CHANGES_MAX = 200
 
-_FIRST_STEP_S = 1.0
+_FIRST_STEP_S = 0.05
+"""As the first gauges come: see the meter."""
 _RECENT = 6
 """Gauges that say what binds and what the CPU does: one of them alone flickers."""
 _LIMITS_MAX = 50
@@ -37,12 +38,38 @@ class _Limit:
         self.most_allowed: float | None = None
         self.known_s = self.pace_s = 0.0
 
-    def add(self, use: Use, seconds: float, pace: float | None) -> None:
-        if use.used > self.most:
-            self.most, self.most_allowed = use.used, _known(use.allowed)
+    def add(self, most: float, allowed: float | None, seconds: float, pace: float | None) -> None:
+        if most > self.most:
+            self.most, self.most_allowed = most, allowed
         if pace is not None:
             self.known_s += seconds
             self.pace_s += seconds * pace
+
+
+class _InFlight:
+    """Calls in flight between two gauges: a moment says little of a short time."""
+
+    __slots__ = ("_area", "_at_s", "_count", "_from_s", "_most")
+
+    def __init__(self, at_s: float) -> None:
+        self._from_s = self._at_s = at_s
+        self._count = self._most = 0
+        self._area = -1.0
+        """Calls times seconds; below 0 where none began or ended."""
+
+    def moved(self, at_s: float, by: int) -> None:
+        self._area = max(0.0, self._area) + self._count * (at_s - self._at_s)
+        self._count, self._at_s = max(0, self._count + by), at_s
+        self._most = max(self._most, self._count)
+
+    def since(self, at_s: float, told: int) -> tuple[float, int]:
+        """How many there were on average and at most since the last gauge; as told, where nothing moved."""
+        mean, most = float(told), told
+        if self._area >= 0 and at_s > self._from_s:
+            mean, most = (self._area + self._count * (at_s - self._at_s)) / (at_s - self._from_s), max(self._most, told)
+        self._from_s = self._at_s = at_s
+        self._area, self._most = -1.0, self._count
+        return mean, most
 
 
 class Usage:
@@ -59,9 +86,15 @@ class Usage:
         self._causes: set[str] = set()
         self._waited_s: Mapping[str, float] = {}
         self._history = History()
+        self._in_flight = _InFlight(0.0)
 
     def start(self, at_s: float) -> None:
         self._start_s = at_s
+        self._in_flight = _InFlight(at_s)
+
+    def called(self, at_s: float, by: int) -> None:
+        """A call began, or ended."""
+        self._in_flight.moved(at_s, by)
 
     def gauge(self, event: Gauge, done: int) -> None:
         """`done` items of this run at that moment. A gauge from before it began is not of it."""
@@ -69,19 +102,26 @@ class Usage:
             return
         after_s = event.at_s - self._start_s
         before_s = self._recent[-1].at_s if self._recent else self._start_s
+        at_once = event.uses[0] if event.uses else None
+        mean, most = self._in_flight.since(event.at_s, event.in_flight)
+        others = (at_once.used if at_once is not None else event.in_flight) - event.in_flight
+        self._others = max(0, round(others))
         for use in event.uses:
             place = (use.unit.value, use.window_s)
             limit = self._limits.get(place)
             if limit is None and len(self._limits) < _LIMITS_MAX:
                 limit = self._limits[place] = _Limit()
             if limit is not None:
-                limit.add(use, max(0.0, event.at_s - before_s), _pace(use, after_s))
-        at_once = event.uses[0] if event.uses else None
-        held = at_once.used if at_once is not None else event.in_flight
-        self._others = max(0, round(held) - event.in_flight)
+                on_wire = use is at_once
+                used = msgspec.structs.replace(use, used=mean + others) if on_wire else use
+                peak, allowed = most + others if on_wire else use.used, _known(use.allowed)
+                allowed = (
+                    max(allowed, peak) if on_wire and allowed else allowed
+                )  # it was so much, or it would not have been
+                limit.add(peak, allowed, max(0.0, event.at_s - before_s), _pace(used, after_s))
         self._waited_s = self._bounded(event.waited_s)
         allowed = _known(at_once.allowed) if at_once is not None else None
-        self._history.add(after_s, done, held, allowed, self._waited_s, self._errors)
+        self._history.add(after_s, done, mean + others, allowed, self._waited_s, self._errors)
         self._errors = {}
         self._recent.append(event)
 

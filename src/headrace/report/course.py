@@ -183,7 +183,7 @@ def _in_flight(snapshot: Snapshot, over: _Over) -> str:
     drawn = over.area(lambda each: each.in_flight / top, "f-flow") + line(over.steps, allowed, "limit")
     drawn += over.told(
         lambda each: (
-            f"{number(round(each.in_flight, 1))} in flight"
+            f"{number(round(each.in_flight, 1))} in flight on average"
             f"{'' if each.limit is None else f', {allowance(each.limit, 0.0)} allowed'}"
         )
     )
@@ -195,7 +195,8 @@ def _in_flight(snapshot: Snapshot, over: _Over) -> str:
         keys.append(("k-limit", "how many were allowed"))
     if any(0 <= each.after_s <= over.span_s for each in snapshot.changes):
         keys.append(("k-mark", "a limit changed"))
-    said = f"{number(round(most))} at most{of}"
+    peak = max(most, last.most if last is not None and last.unit == "concurrency" else 0)
+    said = f"{number(round(peak))} at most{of}"
     return over.card("Calls in flight, and the limit", said, drawn, _scaled(top), "calls", legend(keys))
 
 

@@ -106,9 +106,12 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """12 s, 1:05 min, 3:20 h; tenths below ten seconds."""
-    if seconds < 10:
-        return f"{seconds:.1f} s" if seconds >= 0.05 or seconds == 0 else f"{seconds * 1000:.2g} ms"
+    """12 s, 1:05 min, 3:20 h; tenths below ten seconds, milliseconds below one."""
+    if seconds < 0.9995:
+        ms = seconds * 1000
+        return f"{ms:.0f} ms" if ms >= 9.95 else f"{ms:.2g} ms" if ms > 0 else "0 s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < _MINUTE_S:
         return f"{whole} s"
