@@ -428,6 +428,20 @@ def test_what_was_in_flight_between_gauges_is_not_what_is_at_one() -> None:
     assert (concurrency.most, concurrency.most_allowed, concurrency.mean_pace) == (160, 160, pytest.approx(75))
 
 
+def test_the_pace_is_of_what_the_store_did_not_serve() -> None:
+    """300 items come from the store at once and 40 are asked in 10 s: 4 items a second, live and at the end; of a run that
+    the store served whole, no pace is told."""
+    tally = tally_of(at_s=0.0, total=340)
+    stored(tally, 0.01, 300)
+    assert not tally.snapshot(0.1).has_pace
+    for number in range(40):
+        asked(tally, (number + 1) / 4)
+    assert tally.snapshot(10.0).rate == pytest.approx(4)
+    tally.add(RunEnded(10.0, "finished", ""))
+    snapshot = tally.snapshot(10.0)
+    assert (snapshot.rate, snapshot.done, snapshot.has_pace) == (pytest.approx(4), 340, True)
+
+
 def test_history_is_exact_while_it_is_short() -> None:
     """A stretch for each gauge, with what was done, in flight, allowed and waited for in it, and the rest at the end."""
     tally = tally_of(*[CallStarted(10.0, 1)] * 5, at_s=10.0, total=100)

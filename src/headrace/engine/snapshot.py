@@ -90,7 +90,7 @@ class Stretch(msgspec.Struct, frozen=True):
     from_s: float
     to_s: float
     done: int
-    """Items settled in it."""
+    """Items settled in it that the store did not serve."""
     in_flight: float
     """Mean of the calls in flight, of all that share the endpoint."""
     limit: float | None
@@ -197,7 +197,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     p99_s: float | None = None
     """Seconds of answered calls, within 2 %."""
     rate: float = 0.0
-    """Items per second: of late while it runs, of the whole once it has ended."""
+    """Items per second that the store did not serve: of late while it runs, of the whole once it has ended."""
     eta_s: float | None = None
     hold: Hold | None = None
     failures: tuple[FailureGroup, ...] = ()
@@ -230,6 +230,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def done(self) -> int:
         return self.ok + self.failed + self.dropped
+
+    @property
+    def has_pace(self) -> bool:
+        """Whether there is a rate to tell: where the store served all, it would be of nothing."""
+        return self.cached < self.done or not self.done
 
     @property
     def usd_an_item(self) -> float | None:

@@ -41,13 +41,16 @@ _MARKS_MAX = 512
 _KINDS_MAX = 50
 _KEYS_MAX = 5
 _MESSAGE_MAX = 500
-_ETA_AFTER_S = 3.0
-_ETA_AFTER_ITEMS = 5
+_ETA_AFTER_S, _ETA_AFTER_ITEMS = 3.0, 5
 _LEAST_S = 1e-3
 """No rate over less time than this."""
 _OTHER = "other"
 _OVERTAKEN = frozenset({"", "backup", "overtaken"})
 """What ends a call whose twin was answered first: it did not fail."""
+
+
+_Mark = tuple[float, int, int, int]
+"""Time, and until then items settled, those of them that needed a call, and those that the store did not serve."""
 
 
 class _Group:
@@ -92,8 +95,7 @@ class Tally:
         self._groups: dict[str, _Group] = {}
         self._seconds = Quantiles()
         self._first_call_s: float | None = None
-        self._marks: deque[tuple[float, int, int]] = deque(maxlen=_MARKS_MAX)
-        """(time, items settled until then, those of them that needed a call), at least a quarter second apart."""
+        self._marks: deque[_Mark] = deque(maxlen=_MARKS_MAX)
         self._next_mark_s = -math.inf
         self._budget: BudgetUsed | None = None
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
@@ -125,7 +127,7 @@ class Tally:
         self._staged = len(event.stages) > 1
         for name in [stage.name for stage in event.stages] if self._staged else [""]:
             self._usages.setdefault(name, Usage()).start(event.at_s)
-        self._marks.append((event.at_s, 0, 0))
+        self._marks.append((event.at_s, 0, 0, 0))
         self._next_mark_s = event.at_s + _MARK_EVERY_S
 
     def _on_read(self, event: ItemsRead) -> None:
@@ -193,7 +195,7 @@ class Tally:
 
     def _on_gauge(self, event: Gauge) -> None:
         if event.stage in self._usages:
-            self._usages[event.stage].gauge(event, self._done)
+            self._usages[event.stage].gauge(event, self._worked_on)
 
     def _on_limit(self, event: LimitChanged) -> None:
         self._usages.setdefault(event.stage, Usage()).change(event)
@@ -231,7 +233,7 @@ class Tally:
         self._input_tokens += tokens_in
         self._output_tokens += tokens_out
         if event.at_s >= self._next_mark_s:
-            self._marks.append((event.at_s, self._done, self._asked))
+            self._marks.append((event.at_s, self._done, self._asked, self._worked_on))
             self._next_mark_s = event.at_s + _MARK_EVERY_S
 
     def _add_failure(self, key: str, failure: Failure) -> None:
@@ -249,24 +251,27 @@ class Tally:
     def _on_ended(self, event: RunEnded) -> None:
         self._ended = event
         for usage in self._usages.values():
-            usage.end(event.at_s, self._done)
+            usage.end(event.at_s, self._worked_on)
 
     @property
     def _done(self) -> int:
         return self._ok + self._failed + self._dropped
 
+    @property
+    def _worked_on(self) -> int:
+        """Of them, those that the store did not serve: what the pace is measured by."""
+        return self._done - self._cached
+
     def snapshot(self, now_s: float) -> Snapshot:
         """The figures at this moment of the run's clock."""
         start, end = self._started, self._ended
-        if end is not None:
-            now_s = end.at_s
+        now_s = now_s if end is None else end.at_s
         done = self._done
         total = self._total
         if total is None and start is not None and start.total is not None:
             total = max(start.total, self._read, done - self._made)
         known = max(self._read + self._made, done) if total is None else total + self._made
         seconds = max(0.0, now_s - start.at_s) if start else 0.0
-        whole_rate = done / seconds if seconds > _LEAST_S else 0.0
         snapshot = Snapshot(
             run=start.run if start else "",
             name=start.name if start else "",
@@ -301,7 +306,7 @@ class Tally:
             p50_s=self._seconds.at(0.50),
             p95_s=self._seconds.at(0.95),
             p99_s=self._seconds.at(0.99),
-            rate=whole_rate if end else self._rate(now_s),
+            rate=self._rate(now_s) if end is None else self._worked_on / seconds if seconds > _LEAST_S else 0.0,
             eta_s=None if end or total is None else self._eta_s(now_s, known - done),
             hold=self._hold(now_s),
             failures=self._failures(),
@@ -333,9 +338,9 @@ class Tally:
         ranked = sorted(self._call_errors.items(), key=lambda pair: -pair[1])
         return tuple(CallErrors(kind, status, count) for (kind, status), count in ranked)
 
-    def _since(self, now_s: float, window_s: float, column: int, at_least: int) -> tuple[float, int, int] | None:
+    def _since(self, now_s: float, window_s: float, column: int, at_least: int) -> _Mark | None:
         """The oldest mark within the window, or before it where too little of this column happened since."""
-        current = (now_s, self._done, self._asked)[column]
+        current = (now_s, self._done, self._asked, self._worked_on)[column]
         found = None
         for mark in reversed(self._marks):
             if found is not None and mark[0] < now_s - window_s and current - found[column] >= at_least:
@@ -348,10 +353,10 @@ class Tally:
         return max(_WINDOW_S, 4 * (self._seconds.at(0.5) or 0.0))
 
     def _rate(self, now_s: float) -> float:
-        mark = self._since(now_s, self._window_s(), 1, _ETA_AFTER_ITEMS)
+        mark = self._since(now_s, self._window_s(), 3, _ETA_AFTER_ITEMS)
         if mark is None or now_s - mark[0] <= _LEAST_S:
             return 0.0
-        return (self._done - mark[1]) / (now_s - mark[0])
+        return (self._worked_on - mark[3]) / (now_s - mark[0])
 
     def _eta_s(self, now_s: float, pending: int) -> float | None:
         """Seconds for the rest, at the pace of items that needed a call: those from the store take none.
@@ -380,15 +385,13 @@ class Tally:
         eta_s = wait_s + pending * share * elapsed_s / asked
         return eta_s if math.isfinite(eta_s) else None
 
-    def _share(self, mark: tuple[float, int, int]) -> float:
+    def _share(self, mark: _Mark) -> float:
         """Of the items settled since this mark, those that needed a call."""
         settled = self._done - mark[1]
         return (self._asked - mark[2]) / settled if settled else 0.0
 
 
 _Name = TypeVar("_Name", str, tuple[str, int | None])
-
-
 _Amount = TypeVar("_Amount", int, float)
 
 

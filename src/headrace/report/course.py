@@ -168,9 +168,9 @@ def _done(snapshot: Snapshot, over: _Over) -> str:
     drawn = over.area(lambda each: each.rate / top, "f-flow") + over.told(
         lambda each: f"{rate(each.rate)}, {each.done:,} done"
     )
-    return over.card(
-        "Items done", f"{rate(snapshot.rate)} on average, {rate(most)} at most", drawn, _scaled(top), "items per second"
-    )
+    stored = f"; without {snapshot.cached:,} from the store" if snapshot.cached else ""
+    said = f"{rate(snapshot.rate)} on average, {rate(most)} at most{stored}"
+    return over.card("Items done", said, drawn, _scaled(top), "items per second")
 
 
 def _in_flight(snapshot: Snapshot, over: _Over) -> str:

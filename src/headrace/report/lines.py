@@ -97,7 +97,8 @@ def log_line(snapshot: Snapshot, told_s: float = 0.0) -> str:
     parts += [text for text, _ in _outcomes(snapshot)[1:]]
     if snapshot.usd is not None:
         parts.append(_paid(snapshot, snapshot.usd))
-    parts.append(rate(snapshot.rate))
+    if snapshot.has_pace:
+        parts.append(rate(snapshot.rate))
     if snapshot.eta_s is not None:
         parts.append(f"about {_left(snapshot.eta_s)} left")
     groups = [", ".join(text for text, _ in group) for group in (_flow(snapshot), _limits(snapshot), _vitals(snapshot))]
@@ -138,7 +139,7 @@ def _bar(snapshot: Snapshot, width: int, glyphs: Glyphs) -> list[Part]:
 
 
 def _pace(snapshot: Snapshot) -> list[Part]:
-    parts = [(rate(snapshot.rate), "")]
+    parts = [(rate(snapshot.rate), "")] if snapshot.has_pace else []
     if snapshot.eta_s is not None:
         parts.append((f"about {_left(snapshot.eta_s)} left", ""))
     parts.append((f"{_whole(math.floor(snapshot.seconds))} so far", "dim"))

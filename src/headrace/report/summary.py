@@ -34,7 +34,7 @@ def summary_lines(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Part]:
     yield (f"  {_paid(snapshot)}", "")
     if cost := cost_line(snapshot):
         yield (f"  {cost}", "")
-    pace = f"  {duration(snapshot.seconds)}, {rate(snapshot.rate)}"
+    pace = f"  {duration(snapshot.seconds)}{f', {rate(snapshot.rate)}' if snapshot.has_pace else ''}"
     if snapshot.calls:
         pace += f", at most {snapshot.most_in_flight:,} in flight"
     yield (pace, "")
