@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from headrace.core.errors import UsageError
 from headrace.core.event import Event, ItemsServed, StageEnded, StageStarted
-from headrace.core.item import Outcome
+from headrace.core.item import Item, Outcome
 from headrace.engine.snapshot import snapshot_of
 from headrace.report.signs import UNICODE
 from headrace.report.stages import stage_lines
@@ -152,7 +154,7 @@ def test_the_best_so_far_go_on_at_once() -> None:
 
 
 def test_the_best_within_a_time_go_on_while_the_source_goes_on() -> None:
-    """With `within` the best of what came until then go on; what comes later is not among them."""
+    """With `within` the best of what came until then go on, and the source is read no further."""
 
     async def score(row: Any) -> dict[str, int]:
         return {"score": int(row["text"][1:])}
@@ -163,7 +165,44 @@ def test_the_best_within_a_time_go_on_while_the_source_goes_on() -> None:
     found, _ = went(Pipeline(score, Top(2, "score", within=10.5), after), rows, memory)
     assert sorted(outcome.item["text"] for outcome in found) == ["t008", "t009"]
     assert after.first_s < 12
-    assert kinds(list(ends(memory).values())) == {"ok": 2, "dropped": 38}
+    assert rows.given == 10
+    assert kinds(list(ends(memory).values())) == {"ok": 2, "dropped": 8}
+
+
+class Endless(Rows):
+    """Rows without end, one a tenth of a second; tells when it is let go."""
+
+    let_go = False
+
+    async def __aiter__(self) -> AsyncIterator[list[Item]]:
+        try:
+            for position in count():
+                await asyncio.sleep(0.1)
+                self.given += 1
+                yield [Item(f"k{position}", position, {"text": f"t{position}"})]
+        finally:
+            self.let_go = True
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("slow_s", [0.05, 3.0])
+def test_the_best_within_a_time_end_a_source_without_end(slow_s: float, ordered: bool) -> None:
+    """When the time is over the source is let go, nothing more is asked on the way there, and the run is finished."""
+    before, after = Work(slow_s), Work(1.0)
+    rows, memory = Endless([]), Memory()
+    found, seconds = went(
+        Pipeline(before, Top(2, lambda row: int(row["text"][1:]), within=10.05), after), rows, memory, concurrency=2,
+        ordered=ordered,
+    )  # fmt: skip
+    assert rows.let_go
+    assert rows.given == 100
+    assert len(found) == 2
+    assert seconds < 10.05 + slow_s + 1.5
+    assert after.done == 2
+    assert before.done <= min(100, 2 * 10.05 / slow_s + 3)
+    assert sum(kinds(list(ends(memory).values())).values()) == 100
+    assert memory.runs["r"].status == "finished"
+    assert MemoryStore(memory).counts("r").pending == 0
 
 
 def test_there_is_a_best_of_each_window() -> None:

@@ -168,7 +168,7 @@ class Leg:
         return Stage(
             calling.task, cached.cache(call) if cached else call, roll=roll, onward=onward,
             places=lambda: governor.limit * 2 + _READ_AHEAD, fatal=self._fatal, cached=cached, name=self.name, after=calling.after,
-            when=calling.when, failure=calling.failure, batch=calling.batch,
+            when=calling.when, failure=calling.failure, batch=calling.batch, begin_no_more=self.close,
         )  # fmt: skip
 
     async def _share(self, governor: Governor) -> None:

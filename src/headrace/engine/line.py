@@ -5,6 +5,7 @@ Between two stages is an inbox of bounded size: a slow stage slows those before 
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -70,6 +71,8 @@ class Line:
         self._inboxes: list[Inbox] = []
         self._reading: asyncio.Future[list[Item]] | None = None
         self._stopping = False
+        self._enough = False
+        roll.enough = self._read_enough
         self._error: Exception | None = None
 
     def lay(self, makers: Sequence[Callable[[Next | None], Step]]) -> None:
@@ -94,6 +97,14 @@ class Line:
         for step in self._steps:
             step.stop()
         self._roll.stop()
+
+    def _read_enough(self, stage: str, reason: str) -> None:
+        """A stage needs no more: read no more, and begin nothing before it."""
+        self._enough = True
+        for step in itertools.takewhile(lambda step: step.name != stage, self._steps):
+            step.close(stage, reason)
+        if self._reading is not None:
+            self._reading.cancel()
 
     def drop(self) -> None:
         """Give up what is in flight as well."""
@@ -121,7 +132,7 @@ class Line:
         batches = aiter(source)
         first = self._steps[0]
         try:
-            while not self._stopping:
+            while not self._stopping and not self._enough:
                 self._reading = asyncio.ensure_future(anext(batches))
                 items = await self._reading
                 for some in [[item] for item in items] if self._roll.one_by_one else [items]:
@@ -134,6 +145,8 @@ class Line:
         except Exception as error:  # noqa: BLE001 - handed to the consumer, after what is in flight
             self._broke(error, "The source broke")
         self._reading = None
+        if self._enough and not self._stopping and not self._roll.exhausted:
+            self._roll.read_to_the_end()
         await _close(batches)
         await self._finish(0)
 

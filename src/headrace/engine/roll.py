@@ -52,6 +52,8 @@ class Roll:
         self._most, self._fewer = in_flight, asyncio.Event()
         self._order = _Order(places) if ordered else None
         self._watchers: list[Callable[[int], None]] = []
+        self.enough: Callable[[str, str], None] = lambda _stage, _reason: None
+        """Is told by a stage that needs no more of what comes before it, and why that is taken out."""
         self.read = self.made = self.settled = 0
         self.exhausted = False
 

@@ -58,6 +58,10 @@ class Step(Protocol):
         """Begin no more calls; what is in flight is finished."""
         ...
 
+    def close(self, stage: str, reason: str) -> None:
+        """A later stage needs no more: begin no more calls, and let it take out what comes."""
+        ...
+
     def drop(self) -> None:
         """Give up what is in flight as well."""
         ...
@@ -79,10 +83,12 @@ class Stage:
         when: Callable[[Item], bool] | None = None,
         failure: str = "",
         batch: int = 256,
+        begin_no_more: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         """`onward` is None for the last stage. `cached` is None for a task whose answers are not reusable. `places` says
         how many passages may hold a place at this moment. `fatal` is told of errors that end the run. Items for which
-        `when` is not so pass by as they are; those that fail go on with why in the column `failure`, where there is one. `batch` of them are looked up in the store together."""
+        `when` is not so pass by as they are; those that fail go on with why in the column `failure`, where there is one. `batch` of them are looked up in the store together.
+        After `begin_no_more` calls that were not begun raise an error that leaves their item pending."""
         self.name = name
         self._task, self._call, self._cached = task, call, cached
         self._roll, self._onward, self._fatal = roll, onward, fatal
@@ -91,9 +97,16 @@ class Stage:
         self._batches = asyncio.Semaphore(_BATCHES)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._begin_no_more = begin_no_more
+        self._out: tuple[str, str] | None = None
+        """Why what comes is taken out, and the stage that does that."""
 
     def stop(self) -> None:
         self._stopping = True
+
+    def close(self, stage: str, reason: str) -> None:
+        self._out = reason, stage
+        self._begin_no_more(reason)
 
     def drop(self) -> None:
         self.stop()
@@ -105,6 +118,9 @@ class Stage:
             await asyncio.wait(self._tasks)
 
     async def take(self, passages: list[Passage]) -> None:
+        if self._out is not None:
+            await self._roll.end([dropped(passage, *self._out) for passage in passages])
+            return
         for start in range(0, len(passages), self._batch):
             if self._stopping:
                 return
@@ -205,6 +221,8 @@ class Stage:
         for error in errors:
             if error.verdict is Verdict.STOP_RUN:
                 self._fatal(error)
+            if error.verdict is Verdict.LEAVE_PENDING and self._out is not None:
+                await self._roll.end([dropped(passage, *self._out)])
             if error.verdict in (Verdict.STOP_RUN, Verdict.LEAVE_PENDING):
                 return
         if replies:

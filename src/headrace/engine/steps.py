@@ -32,6 +32,9 @@ class _Reader:
     def stop(self) -> None:
         self._stopping = True
 
+    def close(self, _stage: str, _reason: str) -> None:
+        """It asks nobody, so that what comes may go on to where it is taken out."""
+
     def drop(self) -> None:
         self.stop()
         for task in self._tasks:
@@ -127,6 +130,7 @@ class Best(_Reader):
         super().__init__(name, roll, onward)
         self._most, self._score, self._so_far, self._within_s = most, score, so_far, within_s
         self._again, self._distinct = again, distinct
+        self._reason = f"not among the best {most} of {name}"
         self._heap: list[_Entry] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._over = False
@@ -148,7 +152,7 @@ class Best(_Reader):
                 (out if worst is entry else through).append(passage)
             elif worst is not None:
                 out.append(worst.passage)
-        await self._take_out(out, f"not among the best {self._most} of {self.name}")
+        await self._take_out(out, self._reason)
         if through:
             await self._onward(through)
 
@@ -184,6 +188,8 @@ class Best(_Reader):
         self._over = not self._again
         best = [] if self._so_far else [entry.passage for entry in sorted(self._heap, reverse=True)]
         self._heap = []
+        if self._over:
+            self._roll.enough(self.name, self._reason)
         if self._again:
             self._alarm = None  # the next item begins the next window
         if best:

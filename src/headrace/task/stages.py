@@ -56,7 +56,8 @@ class Expand(msgspec.Struct, frozen=True):
 class Top(msgspec.Struct, frozen=True):
     """The best few items by a number, as the column `by` or a quick function of the row gives it.
 
-    They are known when all items are there, or `within` so many seconds of the run: what comes later is not among them.
+    They are known when all items are there, or `within` so many seconds of the run: then the source is read no further,
+    nothing more is asked about what is on its way to this stage, and the run ends with the best of what came until then.
     With `so_far` an item goes on at once if it is among the best that came until then, so that more than `count` may go
     on, and none waits. With `window` there is a best few of each so many seconds, for a source that does not end; a
     window begins with the first item after the last one. Of items with the same value in the column `distinct` only the
