@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import pytest
@@ -299,7 +300,12 @@ def test_stages_check_what_they_are_given() -> None:
 
 
 NAMES = ["a", "b", "score"]
-VALUES = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, -1.5, "x", "y", "", "2", "0.5", "x y"])
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.sampled_from([0.5, -1.5, "x", "y", "", "2", "0.5", "x y", "10", "2.0", " "])
+)
 ORDER = {"<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b}
 
 Tree = Any
@@ -358,22 +364,28 @@ def plainly(tree: Tree, row: Mapping[str, Any]) -> Any:
     return plainly(tree[1], row) or plainly(tree[2], row)
 
 
+def numeric(value: Any) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
 def compared(sign: str, left: Any, right: Any) -> bool:
     if sign in ("==", "!="):
         if isinstance(left, bool) or isinstance(right, bool):
             same = left is right
         elif None not in (left, right) and isinstance(left, str) != isinstance(right, str):
-            same = str(left) == str(right)
+            same = numeric(left) == numeric(right)
         else:
             same = left == right
         return same is (sign == "==")
-    if left is None or right is None:
+    if any(side is None or str(side).strip() == "" for side in (left, right)):
         return False
-    if isinstance(left, str) != isinstance(right, str):
-        try:
-            left, right = float(left), float(right)
-        except ValueError:
-            raise Incomparable from None
+    if None not in (numeric(left), numeric(right)):
+        left, right = numeric(left), numeric(right)
+    elif not (isinstance(left, str) and isinstance(right, str)):
+        raise Incomparable
     return bool(ORDER[sign](left, right))
 
 
@@ -399,6 +411,33 @@ def test_conditions_say_what_a_plain_evaluator_says(tree: Tree, row: dict[str, A
         ("score >= 0.5", {}, False),
         ("not score >= 0.5", {}, True),
         ("score == null", {}, True),
+        ("a > b", {"a": "10", "b": "9"}, True),
+        ("a > b", {"a": " 10", "b": "9.5 "}, True),
+        ("a > b", {"a": "1e3", "b": "-.5"}, True),
+        ("a > b", {"a": "10", "b": "9 kg"}, False),
+        ("a > b", {"a": "nan", "b": "1_000"}, True),
+        ("a < b", {"a": "2024-01-09", "b": "2024-01-10"}, True),
+        ("a > '5'", {"a": "10"}, True),
+        ("a < b", {"a": "90071992547409921", "b": "90071992547409922"}, True),
+        ("a == 1", {"a": "1.0"}, True),
+        ("a == 1", {"a": "01"}, True),
+        ("a == 1.5", {"a": " 1.50"}, True),
+        ("a == 1", {"a": "one"}, False),
+        ("a == 1", {"a": ""}, False),
+        ("a != 1", {"a": ""}, True),
+        ("a == 90071992547409921", {"a": "90071992547409922"}, False),
+        ("a == '1'", {"a": 1.0}, True),
+        ("a == '7'", {"a": "007"}, False),
+        ("a == b", {"a": "1", "b": "1.0"}, False),
+        ("a in [1, 2]", {"a": "2.0"}, True),
+        ("a not in [1, 2]", {"a": "x"}, True),
+        ("a == '2024-01-09'", {"a": date(2024, 1, 9)}, True),
+        ("a > 5", {"a": ""}, False),
+        ("a <= 5", {"a": " "}, False),
+        ("not a > 5", {"a": ""}, True),
+        ("a > b", {"a": "", "b": "3"}, False),
+        ("a < b", {"a": "", "b": "3"}, False),
+        ("a < b", {"a": None, "b": "3"}, False),
         ("score is not None", {"score": 0}, True),
         ("0 < score <= 1", {"score": 1}, True),
         ("0 < score <= 1", {"score": 0}, False),
@@ -421,6 +460,13 @@ def test_conditions_say_what_a_plain_evaluator_says(tree: Tree, row: dict[str, A
 def test_conditions_by_example(text: str, row: Any, holds: bool) -> None:
     """As the guide tells them."""
     assert Condition(text).holds(row) is holds
+
+
+@pytest.mark.parametrize("cell", ["n/a", "1,5", "1_000", "inf", "x"])
+def test_a_text_that_is_no_number_fails_its_item_beside_one(cell: str) -> None:
+    """It says what could not be compared with what."""
+    with pytest.raises(ItemError, match="cannot compare"):
+        Condition("a > 5").holds({"a": cell})
 
 
 @pytest.mark.parametrize(

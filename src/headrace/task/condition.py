@@ -3,6 +3,7 @@ comparisons, `and`, `or`, `not`, nothing else. Enters text and rows, leaves yes 
 
 import ast
 import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,14 +17,20 @@ _HINT = 'Write for example: score >= 0.5 and label in ["spam", "ham"]. Names are
 _LONGEST = 10_000
 """Characters of a condition: what is longer is none that a person wrote."""
 _DEEPEST = 100
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""As people and programs write one; Python's own way knows more, such as nan and 1_000."""
+_LONGEST_NUMBER = 400
+"""Characters."""
 _Read = Callable[[Mapping[str, Any]], Any]
 
 
 class Condition:
     """A parsed condition. Raises UsageError where the text is none.
 
-    A column that an item lacks, or that is null, equals only null and is neither less nor more than anything. Text that
-    is compared with a number by order is read as a number. `name` alone asks whether the column is true.
+    A column that an item lacks, or that is null, equals only null. It is neither less nor more than anything, and no more
+    is an empty text. A text beside a number is read as a number, by order and by `==`: the columns of a CSV file are
+    text. Two texts are in the order of numbers where both read as such, and equal only where they are the same: "007" is
+    not "7". `name` alone asks whether the column is true.
     """
 
     def __init__(self, text: str) -> None:
@@ -115,22 +122,15 @@ class Condition:
         raise self._wrong(left, right)
 
     def _in_order(self, compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
-        if left is None or right is None:
+        if _is_empty(left) or _is_empty(right):
             return False
-        if isinstance(left, str) != isinstance(right, str):
-            left, right = self._number(left, right), self._number(right, left)
+        one, other = _number(left), _number(right)
+        if isinstance(left, str) and isinstance(right, str) and (one is None or other is None):
+            one, other = left, right
         try:
-            return compare(left, right)
+            return compare(one, other)
         except TypeError:
             raise self._wrong(left, right) from None
-
-    def _number(self, value: Any, other: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            raise self._wrong(value, other) from None
 
     def _wrong(self, left: Any, right: Any) -> ItemError:
         return ItemError(
@@ -147,8 +147,23 @@ def _equal(left: Any, right: Any) -> bool:
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, str) != isinstance(right, str) and left is not None and right is not None:
-        return str(left) == str(right)
+        text, value = (left, right) if isinstance(left, str) else (right, left)
+        return bool(_number(text) == value if isinstance(value, int | float) else text == str(value))
     return bool(left == right)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _number(value: Any) -> Any:
+    """A text as the number that it reads as, None where it is none; what is no text as it is."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+        return None
+    return float(text) if any(sign in text for sign in ".eE") else int(text)
 
 
 def _said(value: Any) -> str:
