@@ -71,17 +71,18 @@ def assemble(
     environ: Mapping[str, str],
     store: Store | None = None,
     tell: Callable[[str], None] | None = None,
+    to_call: bool = True,
 ) -> Assembled:
     """Everything a run needs, checked as far as that is possible before the first call. `store` overrides the settings'.
 
-    Where the columns are not those that are asked about, `tell` is told what was guessed: it may be the wrong sheet.
+    Where it is not to call anybody, it may lack what only calls need: a key. Where the columns are not those that are asked about, `tell` is told what was guessed: it may be the wrong sheet.
     """
     pipeline = work if isinstance(work, Pipeline) else Pipeline(work)
     _check(pipeline, settings)
     rows = open_source(items, key=settings.key, first=settings.first, name=settings.name)
     source: Source = with_images(rows, pipeline, items)
     try:
-        made = staged(pipeline, source.fields, settings, environ, folder_of(items))
+        made = staged(pipeline, source.fields, settings, environ, folder_of(items), to_call=to_call)
     except UsageError:
         if tell is not None:
             for notice in rows.notices:

@@ -97,11 +97,13 @@ def staged(
     settings: Settings,
     environ: Mapping[str, str],
     folder: Path = Path(),
+    *,
+    to_call: bool = True,
 ) -> Staged:
-    """Relative paths in the source's columns begin at `folder`. Raises UsageError where the stages cannot work, with
+    """Relative paths in the source's columns begin at `folder`. Where nothing is to be called, no key is needed. Raises UsageError where the stages cannot work, with
     each other or with the source's columns."""
     asks = any(isinstance(stage, Ask | Cascade) for stage in pipeline.stages)
-    maker = _Maker(settings, environ, Columns(fields), folder, limits_of_functions=not asks)
+    maker = _Maker(settings, environ, Columns(fields), folder, limits_of_functions=not asks, to_call=to_call)
     stages = named(pipeline.stages)
     maker.names.update(name for name, _ in stages)
     made = [each for name, stage in stages for each in maker.made(name, stage)]
@@ -119,9 +121,11 @@ class _Maker:
         folder: Path,
         *,
         limits_of_functions: bool,
+        to_call: bool,
     ) -> None:
         """What the user states of limits is of the models that are asked; of the functions where there are none."""
         self._settings, self._environ, self._columns = settings, environ, columns
+        self._to_call = to_call
         self.funded = Funded(settings.budget)
         self._folder, self._limits_of_functions = folder, limits_of_functions
         self._has_page = False
@@ -161,7 +165,8 @@ class _Maker:
 
     def _ask(self, name: str, work: Ask[Any], when: Callable[[Item], bool] | None = None) -> Made:
         endpoint = endpoint_of(
-            model_of(work.model), self._environ, prices=self._settings.prices, params=dict(work.params)
+            model_of(work.model), self._environ, to_call=self._to_call, prices=self._settings.prices,
+            params=dict(work.params),
         )  # fmt: skip
         cap = {endpoint.max_tokens: CAP} if self.funded.needs_cap(name, work, endpoint) else None
         task, template, returns = asked(work, endpoint, cap)

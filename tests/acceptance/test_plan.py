@@ -194,3 +194,45 @@ def test_a_plan_inside_a_running_event_loop(cli: Cli) -> None:
     made = asyncio.run(main())
     assert made.items == 3
     assert made.calls.p50 == 2  # equal items share a call
+
+
+def test_a_plan_needs_no_key_and_a_pilot_does(cli: Cli) -> None:
+    """Nothing is sent for a plan, so a hosted model's key is not asked for; a pilot's calls need it."""
+    ended = cli.run("plan", "a.csv", *WORDS, "openai:gpt-5-nano")
+    assert (ended.status, ended.err) == (0, ""), ended.err
+    assert ended.out.startswith("120 items. Nothing was spent on this forecast.\n")
+    ended = cli.run("plan", "a.csv", *WORDS, "openai:gpt-5-nano", "--pilot", "5")
+    assert ended.status == 2
+    assert "OPENAI_API_KEY" in ended.err
+
+
+@pytest.mark.parametrize("word", [["-o", "x.csv"], ["--report", "x.html"], ["--show-prompt"], ["--ordered"]])
+def test_what_a_plan_does_not_make_is_refused(cli: Cli, word: list[str]) -> None:
+    """A plan writes no results and no report: who asks it for them is told, and not only where they stand on the line."""
+    ended = cli.run("plan", "a.csv", *WORDS, "sim:", *word)
+    assert ended.status == 2
+    assert "A plan has no --" in ended.err
+    cli.folder.joinpath("headrace.toml").write_text('[run]\noutput = "x.csv"\n')
+    assert cli.run("plan", "a.csv", *WORDS, "sim:").status == 0
+    assert not cli.folder.joinpath("x.csv").exists()
+
+
+def test_a_pilot_of_more_than_there_is_tells_what_it_asked(cli: Cli) -> None:
+    """A pilot larger than the table asked about all of it, once; a second one about nothing. Neither says more."""
+    ended = cli.run("plan", "a.csv", *WORDS, "sim:", "--pilot", "500")
+    told = " ".join(ended.out.split())
+    assert told == (
+        "120 items, 120 answers in the store. The pilot asked about 120 items; its answers are among them. "
+        "Nothing is left to ask: a run would cost nothing more."
+    )
+    ended = cli.run("plan", "a.csv", *WORDS, "sim:", "--pilot", "500")
+    assert "Nothing was spent on this forecast." in " ".join(ended.out.split())
+
+
+def test_calls_of_the_last_minute_are_said_to_count(cli: Cli) -> None:
+    """What a limit's minute holds already slows the beginning of a run that begins now: the plan says that it counts."""
+    words = ("sim:", "--rpm", "60")
+    first = planned(cli, *words)
+    assert not any("last minute" in note for note in first["notes"])
+    second = planned(cli, *words, "--pilot", "10")
+    assert any(note.startswith("10 requests of the last minute are in its limit") for note in second["notes"])

@@ -17,12 +17,19 @@ from headrace.report.text import one_line
 from headrace.sim.plan import plan
 
 _WIDTH = 80
+_OF_A_RUN = ("output", "report", "ordered", "show-prompt")
+"""What comes of a run, and nothing of a plan."""
 
 
 def run(args: argparse.Namespace) -> int:
+    for name in _OF_A_RUN:
+        if args.configuration.found[name].origin == "flag":
+            raise UsageError(
+                f"A plan has no --{name}: it makes no run.", hint="Leave it out here, and give it to headrace run."
+            )
     work = asked_of(args)
     settings = settings_of(args, key=args.key, name=args.name, first=args.first)
-    made = plan(work, table_of(args), settings, os.environ, pilot=_pilot(args), tell=_say)
+    made = plan(work, table_of(args), settings, os.environ, pilot=_pilot(args), tell=None if args.quiet else _say)
     if args.json:
         print(msgspec.json.encode(made).decode())
     else:

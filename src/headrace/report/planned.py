@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from headrace.engine.forecast import Plan, Range
 from headrace.report.signs import ASCII, Glyphs, printable
-from headrace.report.text import dollars, duration, number, one_line
+from headrace.report.text import dollars, duration, number, one_line, plural
 
 LEAST_WIDTH, MOST_WIDTH = 40, 100
 _LABEL = 14
@@ -30,7 +30,7 @@ def plan_lines(plan: Plan, width: int, glyphs: Glyphs) -> Iterator[str]:
 def _lines(plan: Plan, width: int, glyphs: Glyphs) -> Iterator[str]:
     yield _opening(plan)
     if not plan.calls.p50:
-        yield "Nothing is left to ask: a run would cost nothing."
+        yield "Nothing is left to ask: a run would cost nothing more."
         yield from plan.notes
         return
     yield ""
@@ -51,10 +51,14 @@ def _lines(plan: Plan, width: int, glyphs: Glyphs) -> Iterator[str]:
 
 
 def _opening(plan: Plan) -> str:
-    stored = f", {number(plan.stored)} answers are in the store" if plan.stored else ""
-    return f"{number(plan.items)} items{stored}. Nothing was spent on this forecast." if not plan.pilot else (
-        f"{number(plan.items)} items{stored}. {number(plan.pilot)} were asked in the pilot and are kept."
-    )  # fmt: skip
+    stored = f", {plural(plan.stored, 'answer')} in the store" if plan.stored else ""
+    kept = "; its answers are among them" if plan.stored else ""
+    spent = (
+        f"The pilot asked about {plural(plan.pilot, 'item')}{kept}."
+        if plan.pilot
+        else "Nothing was spent on this forecast."
+    )
+    return f"{plural(plan.items, 'item')}{stored}. {spent}"
 
 
 def _table(plan: Plan) -> Iterator[str]:

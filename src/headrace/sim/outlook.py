@@ -5,6 +5,7 @@ source and the store; calls nobody.
 """
 
 import math
+import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -36,7 +37,7 @@ GUESSED, FOUND = 0.15, 0.015
 """How far off, relatively, a guess of tokens and a limit that was found may be (standard deviation)."""
 FEW = 0.05
 """Of the calls refused: from here they met a limit; fewer may be refused by chance."""
-HOUR_S = 3600.0
+MINUTE_S, HOUR_S = 60.0, 3600.0
 _ASKED = (
     "work", "prompt", "system", "returns", "schema", "model", "base_url", "temperature", "max_tokens", "params",
     "images", "name", "version", "stages",
@@ -237,6 +238,7 @@ class _Limits:
         for unit, limit in stated.items():
             self.assumed.append(Assumed(unit.value, _said(unit, limit, 60.0), "stated"))
         self._windows(told)
+        self._just_used(told)
         slots = learnt.concurrency
         ended = learnt.calls.ended
         unclear = not self.quotas and not learnt.held_by and ended.get("throttled", 0) > FEW * sum(ended.values())
@@ -273,6 +275,19 @@ class _Limits:
                 continue
             self.quotas.append(Quota(unit=unit, limit=60.0 * per_s, charge=charge))
             self.assumed.append(Assumed(name, _said(unit, 60.0 * per_s, 60.0), "learnt"))
+
+    def _just_used(self, told: Told) -> None:
+        """What a limit's minute holds already makes the run's beginning slower than a later one's."""
+        most = {each.unit.value: each.limit for each in self.quotas} | {
+            unit.value: at for unit, at in told.stated.items()
+        }
+        spent = {name: n for name, n in told.learnt.spent.items() if n >= FEW * most.get(name, math.inf)}
+        if spent and time.time() - told.learnt.at < MINUTE_S:
+            said = ", ".join(f"{amount:,.0f} {name}" for name, amount in spent.items())
+            self.notes.append(
+                f"{said} of the last minute are in its limit already: this is for a run that begins now; one that begins a "
+                "minute later may take less."
+            )
 
 
 def _said(unit: Unit, limit: float, window_s: float) -> str:

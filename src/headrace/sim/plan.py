@@ -34,8 +34,8 @@ Tell = Callable[[str], None]
 def plan(
     work: Work, items: Any, settings: Settings, environ: Mapping[str, str], *, pilot: int = 0, tell: Tell | None = None
 ) -> Plan:
-    """What the run would take. Raises what the run itself would raise before its first call; also inside a running
-    event loop. `tell` is told what a person should know of how the source was read."""
+    """What the run would take. Raises what the run itself would raise before its first call, but needs no key without a
+    pilot; also inside a running event loop. `tell` is told what a person should know of how the source was read."""
     if isinstance(pilot, bool) or pilot < 0:
         raise UsageError(f"A pilot of {pilot} items cannot be.", hint="Give a number from 1 up, or leave it out.")
     main = _planned(work, items, settings, environ, pilot, tell or _ignore)
@@ -62,9 +62,8 @@ def _in_a_thread(main: Coroutine[Any, Any, Plan]) -> Plan:
 async def _planned(
     work: Work, items: Any, settings: Settings, environ: Mapping[str, str], pilot: int, tell: Tell
 ) -> Plan:
-    if pilot:
-        await _pilot(work, items, msgspec.structs.replace(settings, first=pilot), environ)
-    made = assemble(work, items, settings, emit=_ignore, environ=environ, tell=tell)
+    asked = await _pilot(work, items, _first(settings, pilot), environ) if pilot else 0
+    made = assemble(work, items, settings, emit=_ignore, environ=environ, tell=tell, to_call=False)
     try:
         for notice in made.notices:
             tell(notice)
@@ -75,7 +74,7 @@ async def _planned(
         else:
             pipeline = work if isinstance(work, Pipeline) else Pipeline(work)
             ready = await _several(made, stops_of(stages, pipeline), settings, pipeline.in_flight)
-        planned = await _rehearsed(ready, made, settings, pilot)
+        planned = await _rehearsed(ready, made, settings, asked)
         made.store.remember(forecast_name(planned.run), msgspec.json.encode(planned))
         return planned
     finally:
@@ -140,8 +139,14 @@ def _usd_of(calling: Calling) -> Usd:
     return usd
 
 
-async def _pilot(work: Work, items: Any, settings: Settings, environ: Mapping[str, str]) -> None:
-    """A run like any other over the first items: its answers are kept, and what it learnt is remembered."""
+def _first(settings: Settings, pilot: int) -> Settings:
+    """No more than the plan itself is for."""
+    return msgspec.structs.replace(settings, first=pilot if settings.first is None else min(pilot, settings.first))
+
+
+async def _pilot(work: Work, items: Any, settings: Settings, environ: Mapping[str, str]) -> int:
+    """A run like any other over the first items: its answers are kept, and what it learnt is remembered. How many items
+    it asked about: the store may have had some."""
     made = assemble(work, items, settings, emit=_ignore, environ=environ)
     try:
         if not made.rows.again:
@@ -155,6 +160,8 @@ async def _pilot(work: Work, items: Any, settings: Settings, environ: Mapping[st
         await made.close()
     if made.runner.error is not None:
         raise made.runner.error
+    ended = made.runner.tally.snapshot(0.0)
+    return ended.done - ended.cached
 
 
 def _manner(settings: Settings) -> Manner:
