@@ -5,8 +5,9 @@
 
 Each runs over HTTP against the simulated provider, with the latencies that they give: lognormal, 95 % of the calls within
 what they say. Beside our time stand theirs, what one call after the other takes, and the ideal: the critical path at that
-concurrency, of the same calls in the same order, as long as each took. The ratio to the ideal is the figure that counts. A
-second of theirs is a tenth of one here, so that whatever headrace adds weighs ten times as much; times are told as theirs.
+concurrency, of the same calls in the same order, as long as each took. The ratio to the ideal is the figure that counts:
+where one is more than it may be at most, the status is 1. A second of theirs is a tenth of one here, so that whatever
+headrace adds weighs ten times as much; times are told as theirs.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,10 +31,14 @@ from typing import Any
 
 import msgspec
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import make_tests
+
 import headrace as hr
 from headrace.apps import audit as audit_app
 from headrace.apps import calls as calls_app
 from headrace.apps import documents as documents_app
+from headrace.apps import quality as quality_app
 from headrace.apps import tweets as tweets_app
 
 SEEDS = (1, 2, 3)
@@ -49,6 +55,9 @@ class Took(msgspec.Struct, frozen=True):
     ideal: float
     sequential: float
 
+    def times(self, factor: float) -> "Took":
+        return Took(factor * self.ours, factor * self.ideal, factor * self.sequential)
+
 
 class Figure(msgspec.Struct, frozen=True):
     what: str
@@ -62,7 +71,7 @@ class Figure(msgspec.Struct, frozen=True):
             for name in ("ours", "ideal", "sequential")
         )
         return (
-            f"  {self.what:34} {ours:9.1f} {ideal:9.1f} {self.ratio:7.2f} {sequential:11.1f}   "
+            f"  {self.what:34} {ours:9.1f} {ideal:9.1f} {self.ratio:7.2f} {WORST_RATIO:8g} {sequential:11.1f}   "
             f"{self.theirs:>12} {self.sequential_theirs:>14}"
         )
 
@@ -206,9 +215,7 @@ def audit(faster: float) -> Iterator[Figure]:
             measured(run, brands, seed=seed, latency=latency(15, 25, slower * faster), limits=hr.Limits(10))
             for seed in SEEDS
         ]
-        took = tuple(
-            Took(*(slower * each for each in (one.wall_s, critical_path(one.asked(), 10), sum(one.asked())))) for one in heard
-        )  # fmt: skip
+        took = tuple(Took(one.wall_s, critical_path(one.asked(), 10), sum(one.asked())).times(slower) for one in heard)
         yield Figure(what, theirs, sequential, took)
     for what, domains, theirs, sequential in (
         ("192 domains fetched", 192, "960 s", "1,920 s"),
@@ -250,6 +257,32 @@ def _fetched(domains: int, seed: int, faster: float) -> Took:
         return asyncio.run(main(folder))
 
 
+def quality(faster: float) -> Iterator[Figure]:
+    """Q: 10 at once. A call takes 0.5 s, here too, so that rules count as they are: they come first, in the ideal as well."""
+    for files, uncertain, theirs, sequential in ((38, 91, "5 s", "45 s"), (50, 120, "6 s", "60 s")):
+        asking, whole = [], []
+        for seed in SEEDS:
+            took: list[float] = []
+            judged = functools.partial(_judged, took=took)
+            with tempfile.TemporaryDirectory() as folder:
+                make_tests.make(Path(folder), files=files, uncertain=uncertain, seed=seed)
+                judged(folder, strategy="rules")
+                heard = measured(judged, folder, seed=seed, latency="0.5")
+            rules_s, whole_s = took
+            ideal_s, one_by_one_s = (critical_path(heard.seconds(), at_once) for at_once in (10, 1))
+            asking.append(Took(heard.wall_s, ideal_s, one_by_one_s).times(1 / faster))
+            whole.append(Took(whole_s, rules_s + ideal_s, rules_s + one_by_one_s).times(1 / faster))
+        yield Figure(f"{uncertain} calls", theirs, sequential, tuple(asking))
+        yield Figure(f"{files} files, rules included", theirs, sequential, tuple(whole))
+
+
+def _judged(folder: str, *, took: list[float], key: str = "", name: str = "", **how: Any) -> None:  # noqa: ARG001 - it has its own
+    start_s = time.perf_counter()
+    report = quality_app.analyse(folder, concurrency=10, **how)
+    took.append(time.perf_counter() - start_s)
+    assert not report.is_partial
+
+
 def documents(faster: float) -> Iterator[Figure]:
     """D: 24 documents, 4 questions each, 3 workers. They tell how many times faster; a call of 2-6 s is taken."""
     for mode, theirs in (("async", "2.33-2.55 x"), ("process", "2.64 x"), ("sync", "1 x")):
@@ -273,6 +306,7 @@ APPLICATIONS: Mapping[str, Callable[[float], Iterator[Figure]]] = {
     "tweets": tweets,
     "calls": calls,
     "audit": audit,
+    "quality": quality,
     "documents": documents,
 }
 """Each gives its figures; the number is how many seconds of theirs are one of ours."""
@@ -325,13 +359,14 @@ def main() -> None:
             continue
         print(f"\n{name}: {(figures.__doc__ or '').strip()}")
         print(
-            f"  {'seconds':34} {'headrace':>9} {'ideal':>9} {'ratio':>7} {'sequential':>11}   {'reported':>12} {'before':>14}"
+            f"  {'seconds':34} {'headrace':>9} {'ideal':>9} {'ratio':>7} {'at most':>8} {'sequential':>11}   "
+            f"{'reported':>12} {'before':>14}"
         )
         for figure in figures(args.faster):
             print(figure.told(args.faster), flush=True)
             slow += [figure.what] if figure.ratio > WORST_RATIO else []
     if slow:
-        raise SystemExit(f"more than {WORST_RATIO:g} of the ideal: {', '.join(slow)}")
+        raise SystemExit(f"More than {WORST_RATIO:g} of the ideal: {', '.join(slow)}.")
 
 
 if __name__ == "__main__":
