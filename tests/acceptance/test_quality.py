@@ -4,13 +4,16 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import headrace as hr
+from acceptance.browser import CHROMIUM, NASTY, Browser, browser
 from acceptance.cli import Cli, fine
+from acceptance.endpoint import Answer, Asked, completion, endpoint
 from headrace.apps.quality import QUESTIONS, RULES, QualityReport, aanalyse, analyse, rendered
 from simulator import simulator
 
@@ -270,6 +273,31 @@ def test_an_interrupt_keeps_what_was_answered(cli: Cli, made: Made) -> None:
         assert 20 <= before < made.uncertain
 
 
+def test_an_analysis_that_is_killed_goes_on(cli: Cli, made: Made) -> None:
+    """Q5: after kill -9 the same command has all findings; of what it asks again, nothing was stored: at most what was in
+    flight."""
+    with simulator("--latency", "0.1") as provider:
+        words = ("quality", "tests", "--model", "openai:simulated", "--base-url", provider.url, "--concurrency", "8")
+        with cli.start(*words) as child:
+            child.until(lambda: provider.ledger(items=False)["paid"] >= 40)
+            child.signal(signal.SIGKILL)
+            child.process.wait(30)
+        (left,) = hr.runs(cli.folder / ".headrace/store.db")
+        stored = sum(outcome.ok for outcome in left)
+        before = provider.ledger(items=False)["paid"]
+        ended = fine(cli.run(*words, "--format", "json"))
+        again = provider.ledger()["paid"] - before
+        told = json.loads(ended.out)
+    assert stored >= 40 - 2 * 8
+    assert again <= made.uncertain - stored
+    assert again + before <= made.uncertain + 2 * 8
+    assert (told["questions"], told["unanswered"]) == (made.uncertain, [])
+    whole = fine(
+        Cli(cli.folder / "anew").run("quality", str(cli.folder / "tests"), "--model", "sim:", "--format", "json")
+    )
+    assert [each["rule"] for each in told["findings"]] == [each["rule"] for each in json.loads(whole.out)["findings"]]
+
+
 def test_outputs_and_their_formats(cli: Cli) -> None:
     """Text, JSON and SARIF; the ending of a file says which; a page about the run."""
     cli.file("t/test_a.py", BAD + DOUBTFUL)
@@ -283,8 +311,30 @@ def test_outputs_and_their_formats(cli: Cli) -> None:
     assert json.loads((cli.folder / "found.json").read_text())["strategy"] == "hybrid"
     fine(cli.run(*words, "-o", "found.txt"))
     assert (cli.folder / "found.txt").read_text().startswith("t/test_a.py\n  high")
-    for wrong in (("-o", "nowhere/x.json"), ("--report", "t")):
+    for wrong in (("-o", "nowhere/x.json"), ("-o", "t"), ("--report", "nowhere/r.html")):
         assert fine(cli.run(*words, *wrong), 2).kind == "output"
+
+
+def test_an_ending_and_a_format_agree(cli: Cli) -> None:
+    """The ending says the format, or agrees with it; another ending needs a word; nothing is asked before that is clear."""
+    cli.file("t/test_a.py", BAD)
+    words = ("quality", "t", "--strategy", "rules")
+    for name, more in (("x.html", ()), ("x", ()), ("x.json", ("--format", "sarif")), ("x.sarif", ("--format", "text"))):
+        assert fine(cli.run(*words, "-o", name, *more), 2).kind == "usage"
+        assert not (cli.folder / name).exists()
+    for name, more in (("x.SARIF", ()), ("x.sarif.json", ()), ("x.log", ("--format", "sarif"))):
+        fine(cli.run(*words, "-o", name, *more))
+        assert json.loads((cli.folder / name).read_text())["version"] == "2.1.0"
+
+
+def test_there_is_a_page_also_where_no_model_was_asked(cli: Cli) -> None:
+    """With rules alone, or no test in doubt, the page has the findings, and nothing else is written."""
+    cli.file("t/test_a.py", BAD)
+    for words in (("--strategy", "rules"), ("--model", "sim:", "--store", "t/s.db")):
+        fine(cli.run("quality", "t", *words, "--report", "r.html"))
+        assert "HQ004" in (cli.folder / "r.html").read_text("utf-8")
+        (cli.folder / "r.html").unlink()
+        assert sorted(path.name for path in cli.folder.iterdir()) == ["t"]
 
 
 def test_colours_are_for_terminals(cli: Cli) -> None:
@@ -324,3 +374,56 @@ def test_rules_alone_need_no_store_and_no_network(cli: Cli) -> None:
     cli.file("t/test_a.py", GOOD)
     fine(cli.run("quality", "t", "--strategy", "rules"))
     assert sorted(path.name for path in cli.folder.iterdir()) == ["t"]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("browser")) as there:
+        yield there
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
+def test_the_page_has_all_findings_and_runs_nothing_of_them(chromium: Browser, tmp_path: Path) -> None:
+    """In a real browser: counts, charts, findings of rules and of the model, and what has no answer, all of it as text."""
+    cli = Cli(tmp_path, OPENAI_API_KEY="sk-none")
+    cli.file(f"t/{NASTY.replace('/', '')}/test_a.py", BAD + DOUBTFUL + f"def test_other():\n    g({NASTY!r})\n")
+    cli.file("t/test_broken.py", "def (\n")
+    verdict = {"problem": True, "severity": "medium", "reason": NASTY, "advice": NASTY}
+
+    def answer(asked: Asked) -> Answer:
+        is_other = "test_other" in asked.body["messages"][-1]["content"]
+        return (400, '{"error": {"message": "no"}}') if is_other else completion(json.dumps(verdict))
+
+    with endpoint(answer) as there:
+        words = (
+            "quality",
+            "t",
+            "--model",
+            "openai:m",
+            "--base-url",
+            there.url,
+            "--report",
+            "r.html",
+            "--fail-on",
+            "high",
+        )
+        ended = fine(cli.run(*words), 4)
+    assert ended.out.count("Not answered: ") == 1
+    for width in (390, 1280):
+        page = chromium.page()
+        page.look(width, 900)
+        page.open(tmp_path / "r.html")
+        assert (page.dialogs, page.requests, page.complaints) == ([], [], [])
+        assert page.value("document.querySelectorAll('img').length") == 0
+        assert page.value("document.scripts.length") == 1
+        assert page.value("document.querySelector('h1').textContent") == "Quality of tests"
+        heads = page.value("Array.from(document.querySelectorAll('h2')).map((each) => each.textContent)")
+        assert heads[:3] == ["Summary", "Findings", "Not looked at"]
+        said = [page.value(f"document.querySelector('#own-{number}').textContent") for number in (1, 2, 3)]
+        assert "3 tests in 1 file: 2 findings (1 high, 1 medium)" in said[0]
+        assert page.value("document.querySelectorAll('#own-1 table.bars').length") == 2
+        assert "HQ004" in said[1]
+        assert said[1].count("<script>alert(1)</script>") >= 2
+        assert "test_broken.py" in said[2]
+        assert "HQ101" in said[2]
+        assert page.value("document.documentElement.scrollWidth - window.innerWidth") <= 0

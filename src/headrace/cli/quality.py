@@ -6,7 +6,17 @@ import sys
 from pathlib import Path
 
 import headrace as hr
-from headrace.apps.quality import FORMATS, SEVERITIES, STRATEGIES, QualityReport, analyse, concurrency_of, rendered
+from headrace.apps.quality import (
+    FORMATS,
+    SEVERITIES,
+    STRATEGIES,
+    QualityReport,
+    analyse,
+    concurrency_of,
+    format_of,
+    rendered,
+    write_page,
+)
 from headrace.cli.flags import add_flags
 from headrace.core.errors import OutputError, UsageError
 from headrace.report.signs import encodable
@@ -14,7 +24,6 @@ from headrace.report.signs import encodable
 TIMEOUT_S = 120.0
 FOUND = 4
 """The exit status where a finding is as severe as `--fail-on` says."""
-_ENDINGS = {".json": "json", ".sarif": "sarif"}
 _TAKEN = (
     "model", "base-url", "temperature", "max-tokens", "param", "header", "rpm", "tpm", "deadline",
     "backup", "max-failure-rate", "fresh", "store", "keep-no-prompts", "report", "quiet", "debug",
@@ -58,7 +67,7 @@ def add_arguments(words: argparse.ArgumentParser) -> None:
     )
     words.add_argument("--format", choices=FORMATS, help="text (default), json or sarif")
     words.add_argument(
-        "-o", "--output", metavar="FILE", help="write the findings into a file; .json and .sarif say the format too"
+        "-o", "--output", metavar="FILE", help="write the findings into a file: .txt, .json or .sarif says the format"
     )
     add_flags(words, *_TAKEN)
     words.set_defaults(command=run)
@@ -68,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """0; 1 where something was not read or not answered; 3 where the provider refused; 4 as `--fail-on` says."""
     from headrace.cli.run import model_of  # noqa: PLC0415 - rules alone start at once
 
-    _check_outputs(args)
+    form = _form(args)
     number = concurrency_of(args.concurrency)
     asks = args.strategy != "rules"
     if asks and args.model is None:
@@ -84,32 +93,37 @@ def run(args: argparse.Namespace) -> int:
         max_failure_rate=args.max_failure_rate, fresh=args.fresh, store=args.store,
         keep_prompts=not args.keep_no_prompts, progress=not args.quiet,
     )  # fmt: skip
-    _write(args, report)
+    _write(args, form, report)
     return _status(args, report)
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
-    """Before the first call: what cannot be written is told now."""
-    for path in (args.output, args.report):
-        if path is not None and not (Path(path).resolve().parent.is_dir() and not Path(path).is_dir()):
-            raise OutputError(f"{path} cannot be written: there is no such folder, or it is one.", hint="Name a file.")
+def _form(args: argparse.Namespace) -> str:
+    """The format of the findings. What cannot be written is told now, before the first call."""
+    if args.report is not None:
+        from headrace.report.page import check_writable  # noqa: PLC0415 - only who wants a report needs it
+
+        check_writable(args.report)
+    if args.output in (None, "-"):
+        return args.format or "text"
+    if not Path(args.output).resolve().parent.is_dir() or Path(args.output).is_dir():
+        raise OutputError(
+            f"{args.output} cannot be written: there is no such folder, or it is one.", hint="Name a file."
+        )
+    return format_of(args.output, args.format)
 
 
-def _write(args: argparse.Namespace, report: QualityReport) -> None:
-    form = args.format or (_ENDINGS.get(Path(args.output).suffix, "text") if args.output else "text")
-    if args.output is not None and args.output != "-":
+def _write(args: argparse.Namespace, form: str, report: QualityReport) -> None:
+    if args.output in (None, "-"):
+        sys.stdout.write(encodable(rendered(report, form, coloured=form == "text" and _is_coloured()), sys.stdout))
+    else:
         try:
             Path(args.output).write_text(rendered(report, form), "utf-8")
         except OSError as error:
             raise OutputError(f"{args.output} cannot be written ({error.strerror}).", hint="Write elsewhere.") from None
         _say(args, f"The findings are in {args.output}")
-    else:
-        sys.stdout.write(encodable(rendered(report, form, coloured=form == "text" and _is_coloured()), sys.stdout))
-    if args.report is not None and report.run:
-        next(run for run in hr.runs(args.store) if run.name == report.run).report(args.report)
+    if args.report is not None:
+        write_page(args.report, report, args.store)
         _say(args, f"The report is {args.report}")
-    elif args.report is not None:
-        _say(args, "No model was asked, so there is no report of a run.")
 
 
 def _is_coloured() -> bool:

@@ -16,7 +16,8 @@ from headrace.apps.quality.findings import (
     Uncertain,
     Unread,
 )
-from headrace.apps.quality.output import FORMATS, rendered
+from headrace.apps.quality.output import FORMATS, format_of, rendered
+from headrace.apps.quality.page import sections, write_page
 from headrace.apps.quality.rule import RULES, Rule
 
 __all__ = [
@@ -37,5 +38,8 @@ __all__ = [
     "aanalyse",
     "analyse",
     "concurrency_of",
+    "format_of",
     "rendered",
+    "sections",
+    "write_page",
 ]

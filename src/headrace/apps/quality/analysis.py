@@ -10,7 +10,16 @@ from uuid import uuid4
 import headrace as hr
 from headrace.apps.quality import rules_checks, rules_reach, rules_shape, rules_state, rules_world
 from headrace.apps.quality.doubts import GENERAL, PROMPT, QUESTIONS, SYSTEM, VERDICT, doubts, shown
-from headrace.apps.quality.findings import STRATEGIES, Finding, QualityReport, Strategy, Unanswered, Uncertain, Unread
+from headrace.apps.quality.findings import (
+    STORE,
+    STRATEGIES,
+    Finding,
+    QualityReport,
+    Strategy,
+    Unanswered,
+    Uncertain,
+    Unread,
+)
 from headrace.apps.quality.reading import Module, read
 from headrace.apps.quality.rule import RULES
 
@@ -20,7 +29,6 @@ CONCURRENCY = 10
 MOST_CONCURRENCY = 50
 CONCURRENCY_VARIABLE = "HEADRACE_QUALITY_CONCURRENCY"
 TIMEOUT_S = 120.0
-STORE = ".headrace/store.db"
 
 
 @dataclass

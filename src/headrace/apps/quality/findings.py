@@ -8,6 +8,8 @@ Severity = Literal["low", "medium", "high"]
 Strategy = Literal["rules", "model", "hybrid"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+STORE = ".headrace/store.db"
+"""Where answers are kept, if nothing is said."""
 
 
 def rank(severity: Severity) -> int:
@@ -103,6 +105,20 @@ class QualityReport:
         """Whether something could not be read or answered."""
         return bool(self.unread or self.unanswered or self.stopped)
 
+    @property
+    def sentence(self) -> str:
+        """How it ended, in one line."""
+        counts = ", ".join(f"{count} {severity}" for severity, count in self.counts.items() if count)
+        found = f"{_plural(len(self.findings), 'finding')} ({counts})" if counts else "no findings"
+        parts = [f"{_plural(self.tests, 'test')} in {_plural(self.files, 'file')}: {found}"]
+        if self.uncertain:
+            parts.append(f"{_plural(len(self.uncertain), 'test')} in doubt")
+        if self.questions:
+            parts.append(f"{_plural(self.questions, 'question')}, {_plural(self.calls, 'call')}")
+        if self.unanswered:
+            parts.append(f"{len(self.unanswered)} not answered")
+        return "; ".join(parts) + "."
+
     def reaches(self, severity: Severity) -> bool:
         """Whether a finding is at least so severe."""
         return any(rank(finding.severity) >= rank(severity) for finding in self.findings)
@@ -113,3 +129,7 @@ class QualityReport:
             name: [asdict(each) for each in value] for name, value in vars(self).items() if isinstance(value, tuple)
         }
         return {**vars(self), **lists, "counts": self.counts}
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -2,13 +2,30 @@
 on a terminal it cannot act."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import headrace as hr
 from headrace.apps.quality.findings import Finding, QualityReport
 from headrace.apps.quality.sarif import sarif
 
 _COLOURS = {"high": "31", "medium": "33", "low": "36"}
 FORMATS = ("text", "json", "sarif")
+ENDINGS = {".txt": "text", ".json": "json", ".sarif": "sarif", ".sarif.json": "sarif"}
+
+
+def format_of(path: str | os.PathLike[str], said: str | None = None) -> str:
+    """The format of a file: what is said, or what its ending says. Raises UsageError where these are two."""
+    name = Path(path).name.lower()
+    ending = max((each for each in ENDINGS if name.endswith(each)), key=len, default="")
+    if said is None and not ending:
+        raise hr.UsageError(
+            f"The ending of {path} says no format.", hint=f"Endings are {', '.join(ENDINGS)}; or say the format."
+        )
+    if said is not None and ending and ENDINGS[ending] != said:
+        raise hr.UsageError(f"{path} does not end as {said} does.", hint="Change the ending or the format.")
+    return said or ENDINGS[ending]
 
 
 def rendered(report: QualityReport, form: str = "text", *, coloured: bool = False) -> str:
@@ -47,7 +64,7 @@ def _lines(report: QualityReport, style: Style) -> Iterator[str]:
     yield from _troubles(report)
     if not report.files and not report.unread:
         yield f"No test files at or below {safe(report.path)}: test_*.py and *_test.py are looked at."
-    yield style(_summary(report), "1")
+    yield style(report.sentence, "1")
 
 
 def _troubles(report: QualityReport) -> Iterator[str]:
@@ -59,23 +76,6 @@ def _troubles(report: QualityReport) -> Iterator[str]:
         yield f"Stopped early: {safe(report.stopped)}"
     if report.unread or report.unanswered or report.stopped:
         yield ""
-
-
-def _summary(report: QualityReport) -> str:
-    counts = ", ".join(f"{count} {severity}" for severity, count in report.counts.items() if count)
-    found = f"{_plural(len(report.findings), 'finding')} ({counts})" if counts else "no findings"
-    parts = [f"{_plural(report.tests, 'test')} in {_plural(report.files, 'file')}: {found}"]
-    if report.uncertain:
-        parts.append(f"{_plural(len(report.uncertain), 'test')} in doubt")
-    if report.questions:
-        parts.append(f"{_plural(report.questions, 'question')}, {_plural(report.calls, 'call')}")
-    if report.unanswered:
-        parts.append(f"{len(report.unanswered)} not answered")
-    return "; ".join(parts) + "."
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def safe(text: str) -> str:
