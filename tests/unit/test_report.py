@@ -892,6 +892,7 @@ def test_dates_are_told_from_texts() -> None:
     assert [each.name for each in found][:2] == ["Jan 2024", "Feb 2024"]
     assert [each.count for each in found] == [5] * 12
     assert field_of(["2024-01-10", "tomorrow", "soon"]).kind == "text"
+    assert field_of([f"2024-03-{1 + i % 28:02}T14:05:00" for i in range(60)]).kind == "date"
     assert words_of(place_of("2024-03-02T14:05:00Z") or 0) == "2 Mar 2024, 14:05"
     said = words(page_of([good(i, {"when": f"2024-01-{1 + i % 28:02}"}) for i in range(60)], None))
     assert "1 Jan 2024 first" in said or "first 1 Jan 2024" in said

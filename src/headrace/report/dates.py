@@ -32,7 +32,7 @@ def place_of(text: str) -> float | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment.toordinal() * _DAY_S + moment.hour * 3600 + moment.minute * 60 + moment.second
+    return float(moment.toordinal() * _DAY_S + moment.hour * 3600 + moment.minute * 60 + moment.second)
 
 
 def words_of(place: float) -> str:
