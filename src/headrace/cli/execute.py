@@ -65,6 +65,8 @@ class _Run:
         """Whether a person sits before standard output: then there are the first answers as a table."""
         self.rows: int | None = None
         """How many are in the output, once it is written."""
+        self.written: set[str | None] = set()
+        """Its paths."""
         self.is_whole = True
         """Whether an application's ending had all that it wanted."""
         self.told: list[str] = []
@@ -127,7 +129,7 @@ async def _execute(run: _Run) -> int:
             _write(run)
     finally:  # after the files: a terminal on hold, or one that is gone, must not cost them
         if snapshot is not None and snapshot.run:  # a run that could not begin has nothing to sum up
-            onlooker.finish(snapshot)
+            onlooker.finish(_unsaid(run, snapshot))
             onlooker.say(_unwritten(run, snapshot))
     if made.runner.error is not None:
         raise made.runner.error
@@ -137,6 +139,12 @@ async def _execute(run: _Run) -> int:
         return 130
     _tell(run, snapshot)
     return 0 if info.status == "finished" and not snapshot.failed and run.is_whole else 1
+
+
+def _unsaid(run: _Run, snapshot: Snapshot) -> Snapshot:
+    """Without a reason that is told right afterwards, with what to do about it."""
+    follows = run.made.runner.error is not None and not isinstance(run.onlooker, Events)
+    return msgspec.structs.replace(snapshot, reason="") if follows else snapshot
 
 
 def _interrupt(run: _Run) -> None:
@@ -205,12 +213,14 @@ def _write(run: _Run) -> None:
     if wishes.output is not None:
         info, read = run.made.results(history)
         run.rows = write_result(wishes.output, info, read if wishes.added is None else _Added(read, wishes.added))
+        run.written.add(wishes.output)
     if wishes.ending is not None:
         run.is_whole, run.told = wishes.ending(Run(run.made.runner.info, history, run.made.restore))
     elif wishes.report is not None:
         from headrace.report.page import report  # noqa: PLC0415 - only who wants one needs it
 
         report(wishes.report, run.made.runner.info, history)  # where no prompts are kept, a page has none either
+    run.written.add(wishes.report)
 
 
 class _Added:
@@ -233,14 +243,14 @@ def _extended(outcome: Outcome, added: Added) -> Outcome:
 
 
 def _unwritten(run: _Run, snapshot: Snapshot) -> str:
-    """How the output is written that this run ended without, where there is anything to write."""
+    """How the files are written that this run ended without, where there is anything to write."""
     output, report, store = run.wishes.output, run.wishes.report, run.settings.store
-    if run.rows is not None or not snapshot.done:
+    if not snapshot.done:
         return ""
     elsewhere = [] if store == DEFAULT_STORE else ["--store", str(store)]
     said = []
     for path, verb in ((output, "export"), (report, "report")):
-        if path is not None:
+        if path is not None and path not in run.written:
             command = shlex.join(["headrace", "runs", verb, run.made.runner.info.name, "-o", path, *elsewhere])
             said.append(f"{path} was not written. What there is by now: {command}")
     return "\n".join(said)
@@ -274,8 +284,9 @@ def _preview(run: _Run, snapshot: Snapshot) -> None:
     head = [outcome for outcome, _ in zip(history.scan(info.id), range(_PREVIEWED), strict=False)]
     shown: list[dict[str, Any]] = [msgspec.json.decode(jsonl_line(outcome, columns)) for outcome in head]
     preview(terminal(sys.stdout), shown, _answers_first(run.made, list(shown[0]) if shown else []))
-    if snapshot.done > _PREVIEWED:
-        run.onlooker.say(f"The first {_PREVIEWED} of {snapshot.done:,} rows.")
+    rows = snapshot.ok + snapshot.failed
+    if rows > _PREVIEWED:
+        run.onlooker.say(f"The first {_PREVIEWED} of {rows:,} rows.")
 
 
 def _answers_first(made: Assembled, columns: list[str]) -> list[str]:
