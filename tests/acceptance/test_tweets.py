@@ -172,6 +172,14 @@ def test_phases_are_announced_with_their_count(cli: Cli) -> None:
     assert ("deep dive", 4) in stages
 
 
+def test_a_terminal_is_told_of_rows_that_there_are(cli: Cli) -> None:
+    """What was taken out of the feed is no row: of 200 tweets there are as many rows as were looked at, and the one that
+    failed."""
+    with cli.terminal("tweets", str(FEED), "--model", "sim:", "--key", "id", "--top", "12") as terminal:
+        assert terminal.end() == 1
+    assert b"The first 10 of 13 rows." in terminal.shown
+
+
 def test_a_deadline_gives_what_is_done_marked_partial(cli: Cli) -> None:
     """T9: at half the deadline the best so far are chosen, looked at, and there in time; the rerun pays for the rest."""
     cli.file("feed.jsonl", "".join(json.dumps(row) + "\n" for row in feed(150)))
@@ -185,8 +193,9 @@ def test_a_deadline_gives_what_is_done_marked_partial(cli: Cli) -> None:
         assert time.monotonic() - start < 8
         assert len(ended.rows) == 3
         assert "A partial result." in ended.err
-        assert "The deadline of 4 s has passed." in ended.err
+        assert " tweets were not screened in time." in ended.err
         assert "This is a partial result." in (cli.folder / "r.html").read_text()
+        assert "was not written" not in ended.err
         paid = provider.ledger()["paid"]
         assert paid < 120
         rest = fine(cli.run(*words))

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         scan = tweets.scan_of(run, args.text)
         if args.report is not None:
             run.report(args.report, sections=tweets.sections(scan, args.text), title="Tweets worth a closer look")
-        return True, [_told(scan)]
+        return not scan.unscreened, [_told(scan)]
 
     return carry_out(args, work, ending)
 
@@ -49,4 +49,4 @@ def run(args: argparse.Namespace) -> int:
 def _told(scan: Any) -> str:
     moods = ", ".join(f"{count:,} {mood}" for mood, count in scan.sentiments.most_common())
     said = f"{scan.screened:,} tweets screened ({moods}), {len(scan.picks):,} looked at closely."
-    return f"{said} A partial result." if scan.partial else said
+    return f"{said} A partial result. {scan.reason}" if scan.partial else said

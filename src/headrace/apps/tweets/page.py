@@ -18,7 +18,7 @@ def sections(scan: Scan, text: str = "text") -> list[hr.Section]:
 def _closely(scan: Scan, text: str) -> hr.Section:
     section = hr.Section("Worth a closer look")
     if scan.partial:
-        section.text(f"This is a partial result. {scan.run.reason}")
+        section.text(f"This is a partial result. {scan.reason}")
     if not scan.picks:
         section.text("No tweet was looked at closely.")
     for number, pick in enumerate(scan.picks, 1):

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Scan:
     failed: tuple[hr.Outcome[Any], ...]
     """Tweets of which something failed, each with its row: `.item`, `.error`, and `.stage`."""
     screened: int
+    unscreened: int
+    """Tweets to which the time did not suffice."""
     sentiments: Counter[str]
     claims: int
     others: tuple[tuple[float, Mapping[str, Any]], ...]
@@ -46,8 +49,14 @@ class Scan:
 
     @property
     def partial(self) -> bool:
-        """Whether the deadline or something else ended it before its feed; `run.reason` says what."""
-        return self.run.status != "finished"
+        """Whether the deadline or something else ended it before its feed."""
+        return bool(self.reason)
+
+    @property
+    def reason(self) -> str:
+        """Why the result is a partial one; empty where it is whole."""
+        late = f"{self.unscreened:,} tweets were not screened in time." if self.unscreened else ""
+        return late if self.run.status == "finished" else f"{self.run.reason} {late}".strip()
 
 
 def scan(feed: Any, **how: Any) -> Scan:
@@ -96,13 +105,17 @@ def scan_of(run: hr.Run[DeepDive], text: str = "text") -> Scan:
         for outcome in run if outcome.value is not None
     ]  # fmt: skip
     sentiments: Counter[str] = Counter()
-    claims = 0
-    for row in _screened(run):
-        sentiments[row["sentiment"]] += 1
-        claims += bool(row["claim"])
+    claims = unscreened = 0
+    for outcome in itertools.chain(run, run.drops()):
+        row = outcome.item
+        if _score(row) is not None:
+            sentiments[row["sentiment"]] += 1
+            claims += bool(row["claim"])
+        elif outcome.error is None and row is not None:  # there is none where the store keeps no rows
+            unscreened += 1
     return Scan(
         run=run, picks=tuple(sorted(picks, key=lambda pick: -pick.score)), failed=tuple(run.failures()),
-        screened=sentiments.total(), sentiments=sentiments, claims=claims,
+        screened=sentiments.total(), unscreened=unscreened, sentiments=sentiments, claims=claims,
         others=tuple(_next_best(run, text, {pick.tweet.get(text) for pick in picks})),
     )  # fmt: skip
 
@@ -121,16 +134,8 @@ def _next_best(run: hr.Run[DeepDive], text: str, seen: set[Any]) -> Iterator[tup
         yield score_of_it, row
 
 
-def _screened(run: hr.Run[DeepDive]) -> Iterator[Mapping[str, Any]]:
-    """The rows that have a screening, whatever became of them afterwards."""
-    for outcomes in (run, run.drops()):
-        for outcome in outcomes:
-            if _score(outcome.item) is not None:
-                yield outcome.item
-
-
 def _score(row: Any) -> float | None:
-    """None where there is no screening: the first question failed, or the store keeps no rows."""
+    """None where there is no screening."""
     if not isinstance(row, Mapping) or not Screening.model_fields.keys() <= row.keys():
         return None
     try:
