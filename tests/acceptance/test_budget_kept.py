@@ -92,6 +92,7 @@ def test_a_spent_budget_is_shown_and_a_larger_one_goes_on(cli: Cli, provider: Si
     asked = provider.ledger(items=False)["requests"]
     again = cli.run(*words, "--budget", "0.15")
     assert again.status == 3
+    assert again.err.count("has no room for another call") == 1
     assert provider.ledger(items=False)["requests"] - asked <= 1
     ended = cli.run(*words, "--budget", "20")
     assert ended.status in (0, 1)

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.core.event import BudgetUsed, CallEnded, CallStarted, RunStarted
 from headrace.core.item import Outcome
 from headrace.core.ports import Counts
 from headrace.data.columns import columns_of
 from headrace.data.formula import is_result
 from headrace.data.sink import jsonl_line
 from headrace.engine.snapshot import Snapshot
+from headrace.engine.tally import Tally
 from headrace.report.cost import cost
 from headrace.report.lines import cost_line, live_lines, log_line, paid_again_line
 from headrace.report.signs import Glyphs
@@ -118,3 +120,18 @@ def test_a_result_has_dollars_only_where_they_are_known() -> None:
     assert is_result(columns.names)
     assert is_result(("usd", "error", "attempts", "seconds", "headrace_usd"))
     assert not is_result(("error", "attempts", "usd"))
+
+
+def test_what_is_spent_of_a_budget_is_never_behind_the_cost() -> None:
+    """The purse tells once a second, calls end all the time: what is told of both is of the same moment, and once where it
+    is the same."""
+    tally = Tally()
+    tally.add(RunStarted(0.0, "r", "r", "r", 9, 1))
+    tally.add(CallStarted(0.0, 1))
+    tally.add(CallEnded(0.4, 0.4, "", usd=0.5))
+    tally.add(BudgetUsed(0.5, 2.5, 9.0, 0.0, 0.5))
+    assert cost_line(tally.snapshot(0.5)) == "$0.5000 ($2.50 of the $9.00 budget)"
+    tally.add(CallEnded(0.6, 0.4, "", usd=0.25))
+    assert cost_line(tally.snapshot(0.7)) == "$0.7500 ($2.75 of the $9.00 budget)"
+    tally.add(BudgetUsed(0.8, 0.75, 9.0, 0.0, 0.75))
+    assert cost_line(tally.snapshot(0.9)) == "$0.7500 of the $9.00 budget"

@@ -1,6 +1,7 @@
-"""A value as one line for people: `Ask('Judge {text}', returns=Insight)`. Leaves out what was not said, cuts what is
-long."""
+"""A value as one line for people: `Ask('Judge {text}', returns=Insight)`, $0.0123. Leaves out what was not said, cuts what
+is long."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -19,6 +20,13 @@ def outline(value: msgspec.Struct, *, named: bool = True) -> str:
         elif required or given != _default(field):
             shown.append(f"{field.name}={_cut(given)}")
     return f"{type(value).__name__}({', '.join(shown)})"
+
+
+def dollars(usd: float) -> str:
+    """$1,204.50, $0.0123; below a cent as many digits as say something."""
+    if usd >= 1 or usd <= 0:
+        return f"${usd:,.2f}" if usd > 0 else "$0"
+    return f"${usd:.4f}" if usd >= 0.001 else f"${usd:.{min(20, 2 - math.floor(math.log10(usd)))}f}"
 
 
 def _default(field: Any) -> Any:

@@ -1,8 +1,10 @@
 """What a run is expected to take, as values: made by rehearsals, shown by the command and the report. Knows neither."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+
+from headrace.core.outline import dollars
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -120,9 +122,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """The middle of each range, and how far it goes; `headrace plan` draws it all."""
-        parts = [f"{self.items:,} items", f"{self.calls.p50:,.0f} calls", _range(self.seconds, "{:,.3g} s")]
+        parts = [f"{self.items:,} items", f"{self.calls.p50:,.0f} calls", _range(self.seconds, "{:,.3g} s".format)]
         if self.usd is not None:
-            parts.append(_range(self.usd, "${:,.3g}"))
+            parts.append(_range(self.usd, dollars))
         if self.binding:
             parts.append(f"bound by {self.binding}")
         return f"<Plan: {', '.join(parts)}>"
@@ -151,5 +153,5 @@ def forecast_name(run: str) -> str:
 _plan = msgspec.json.Decoder(Plan)
 
 
-def _range(found: Range, form: str) -> str:
-    return f"{form.format(found.p50)} ({form.format(found.p10)} to {form.format(found.p90)})"
+def _range(found: Range, say: Callable[[float], str]) -> str:
+    return f"{say(found.p50)} ({say(found.p10)} to {say(found.p90)})"

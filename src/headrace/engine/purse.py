@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import msgspec
 
+from headrace.core import outline
 from headrace.core.errors import BudgetSpent, HeadraceError, StoreError
 from headrace.core.event import BudgetUsed, Event
 from headrace.core.ports import Budgets
@@ -175,18 +176,17 @@ class Treasurer:
 
     def _spent(self) -> BudgetSpent:
         purse = self._purse
+        larger = 2 * max(purse.limit, self._need())
         return BudgetSpent(
             f"The budget of {_said(purse.limit)} has no room for another call: {_said(purse.spent_by_all)} are spent, "
             f"{_said(purse.left)} are left, and the next call may cost {_said(self._need())}.",
-            hint=f"Run again with a larger budget (--budget {2 * dollars(purse.limit):g}): it goes on where it stopped. "
+            hint=f"Run again with a larger budget (--budget {dollars(larger):g}): it goes on where it stopped. "
             "A lower --max-tokens makes the most that a call may cost smaller.",
         )
 
 
 def _said(amount: int) -> str:
-    """Dollars as people read them: cents, or two digits of what is less than one."""
-    usd = dollars(amount)
-    return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.2g}" if usd < 0.01 else f"${usd:.4f}"
+    return outline.dollars(dollars(amount))
 
 
 def _now() -> float:

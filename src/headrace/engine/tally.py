@@ -201,7 +201,9 @@ class Tally:
         self._usages.setdefault(event.stage, Usage()).change(event)
 
     def _on_budget(self, event: BudgetUsed) -> None:
-        self._budget = event
+        self._budget = msgspec.structs.replace(
+            event, spent_usd=event.spent_usd - self._usd
+        )  # what is not of this tally
 
     def _on_held(self, event: Held) -> None:
         before = self._held
@@ -302,7 +304,7 @@ class Tally:
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,
             budget_usd=self._budget.limit_usd if self._budget is not None else None,
-            budget_spent_usd=self._budget.spent_usd if self._budget is not None else 0.0,
+            budget_spent_usd=max(0.0, self._budget.spent_usd + self._usd) if self._budget is not None else 0.0,
             p50_s=self._seconds.at(0.50),
             p95_s=self._seconds.at(0.95),
             p99_s=self._seconds.at(0.99),

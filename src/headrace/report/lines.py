@@ -181,7 +181,12 @@ def _counts(snapshot: Snapshot) -> list[Part]:
 
 def _paid(snapshot: Snapshot, usd: float) -> str:
     paid, most = f"{'at least ' if snapshot.unpriced else ''}{dollars(usd)}", snapshot.budget_usd
-    return paid if most is None else f"{paid} ({dollars(snapshot.budget_spent_usd)} of the {dollars(most)} budget)"
+    if most is None:
+        return paid
+    spent = dollars(snapshot.budget_spent_usd)
+    return (
+        f"{paid} of the {dollars(most)} budget" if spent == paid else f"{paid} ({spent} of the {dollars(most)} budget)"
+    )
 
 
 def cost_line(snapshot: Snapshot) -> str:

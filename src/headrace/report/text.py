@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.core.outline import dollars as dollars  # noqa: PLC0414 - as all figures, to be had here
+
 _STEERING = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # C0 and C1, ESC among them; tab and line ends are dealt with apart
     "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # order and invisible
@@ -130,13 +132,6 @@ def rate(items_per_s: float) -> str:
         return f"{items_per_s:.1f} items/s"
     per_min = items_per_s * _MINUTE_S
     return f"{per_min:.1f} items/min" if per_min >= 1 else f"{per_min * _MINUTE_S:.1f} items/h"
-
-
-def dollars(usd: float) -> str:
-    """$1,204.50, $0.0123; below a cent as many digits as say something."""
-    if usd >= 1 or usd <= 0:
-        return f"${usd:,.2f}" if usd > 0 else "$0"
-    return f"${usd:.4f}" if usd >= 0.001 else f"${usd:.{min(20, 2 - math.floor(math.log10(usd)))}f}"
 
 
 def size(count: float) -> str:
