@@ -16,11 +16,12 @@ from headrace.core.item import Item
 from headrace.core.limits import Unit
 from headrace.core.ports import Task
 from headrace.endpoints import Close, Endpoint, endpoint_of, fetching, function_endpoint, process_endpoint
+from headrace.engine.best import Best
 from headrace.engine.leg import Calling
 from headrace.engine.roll import Roll
 from headrace.engine.runner import Local
 from headrace.engine.stage import After, Next, Step
-from headrace.engine.steps import Best, Gather, Sieve, Spread
+from headrace.engine.steps import Gather, Sieve, Spread
 from headrace.flow.most import CAP
 from headrace.functions import groups_at_once, label_of, map_of, quick, reducing
 from headrace.funding import Funded
@@ -41,7 +42,7 @@ from headrace.task.work import Ask, Map
 _GRACE_S = 60.0
 """A fetch ends by its own time; only one that does not is taken off."""
 _PAGES = 16
-"""Pages that are looked up together: each may have ten megabytes."""
+"""Answers that are looked up together where each may be large: a page of ten megabytes, a list of many items."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -100,8 +101,8 @@ def staged(
     *,
     to_call: bool = True,
 ) -> Staged:
-    """Relative paths in the source's columns begin at `folder`. Where nothing is to be called, no key is needed. Raises UsageError where the stages cannot work, with
-    each other or with the source's columns."""
+    """Relative paths in the source's columns begin at `folder`. Where nothing is to be called, no key is needed. Raises
+    UsageError where the stages cannot work, with each other or with the source's columns."""
     asks = any(isinstance(stage, Ask | Cascade) for stage in pipeline.stages)
     maker = _Maker(settings, environ, Columns(fields), folder, limits_of_functions=not asks, to_call=to_call)
     stages = named(pipeline.stages)
@@ -169,7 +170,7 @@ class _Maker:
             params=dict(work.params),
         )  # fmt: skip
         cap = {endpoint.max_tokens: CAP} if self.funded.needs_cap(name, work, endpoint) else None
-        task, template, returns = asked(work, endpoint, cap)
+        task, template, returns = asked(work, endpoint, cap, name if len(self.names) > 1 else "")
         if self._columns.names is not None:
             template.check(self._columns.names, needed=not work.images)
         schema = returns.schema if returns else None
@@ -202,7 +203,7 @@ class _Maker:
             self._columns.forget()
         calling = Calling(
             info=StageInfo(name, kind), task=task, call=endpoint.call, account=endpoint.account, charge=endpoint.charge,
-            timeout_s=self._settings.timeout_s, after=after, when=when,
+            timeout_s=self._settings.timeout_s, after=after, when=when, batch=_PAGES if after is After.SPREAD else 256,
             stated=self._stated(endpoint, work.concurrency, is_limited=self._limits_of_functions),
         )  # fmt: skip
         spec = {"work": "function", "name": task.label, "version": work.version}

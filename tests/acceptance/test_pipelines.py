@@ -137,7 +137,7 @@ def test_some_failed(cli: Cli, pages: Site) -> None:
 
 WRONG = [
     (PIPELINE.replace('"top"', '"tpo"'), "Stage 3 is of the kind 'tpo'"),
-    (PIPELINE.replace("{text}?", "{txt}?"), "The prompt names {txt}, and the input has no such column"),
+    (PIPELINE.replace("{text}?", "{txt}?"), "The prompt of ask names {txt}, and no such column comes to it. Did you mean {text}?"),
     (PIPELINE.replace("score >= 0.3", "scor >= 0.3"), "filter names 'scor', and there is no such column"),
     (PIPELINE.replace("score >= 0.3", "label > 3"), "filter compares 'label' with a number"),
     (PIPELINE.replace("score >= 0.3", "__import__('os')"), "holds"),
@@ -348,6 +348,21 @@ def test_stages_alone(tmp_path: Path) -> None:
     for path in ("a.csv", "a.parquet", "a.xlsx", "a.html"):
         run = go(hr.Reduce(total))
         assert run.report(tmp_path / path) is None if path.endswith("html") else run.export(tmp_path / path) == 1
+
+
+def halves(row: Any) -> Iterator[dict[str, int]]:
+    yield {"half": 1}
+    if row["n"] == 3:
+        raise ValueError("no second half")
+    yield {"half": 2}
+
+
+@pytest.mark.parametrize("mode", ["thread", "sync", "process"])
+def test_what_a_generator_yields_are_the_items(tmp_path: Path, mode: Any) -> None:
+    """In each mode; where it raises, its item fails with what it raised, and none are made of it."""
+    run: Any = hr.run(hr.Expand(hr.Map(halves, mode=mode)), ROWS[:4], store=tmp_path / "s.db")
+    assert [outcome.value["half"] for outcome in run if outcome.ok] == [1, 2] * 3
+    assert [str(outcome.error) for outcome in run.failures()] == ["function: ValueError: no second half"]
 
 
 def test_groups_of_values_that_look_alike(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.errors import UsageError
-from headrace.core.event import Event, ItemsServed, StageEnded, StageStarted
+from headrace.core.event import Event, ItemsMade, ItemsServed, StageEnded, StageStarted
 from headrace.core.item import Item, Outcome
+from headrace.engine import stage as stage_module
 from headrace.engine.snapshot import snapshot_of
 from headrace.report.signs import UNICODE
 from headrace.report.stages import stage_lines
@@ -126,6 +127,50 @@ def test_an_item_becomes_several_whose_keys_say_of_which() -> None:
     assert MemoryStore(memory).counts("r").pending == 0
 
 
+@pytest.mark.parametrize("of_column", [False, True])
+def test_one_item_becomes_very_many_in_bounded_memory(of_column: bool) -> None:
+    """Children are made as the next stage takes them, and no more parents are worked on than their children allow."""
+    parents: list[str] = []
+
+    async def parts(row: Any) -> Any:
+        parents.append(row["text"])
+        values = [{"n": number} for number in range(100_000)]
+        return {"part": values} if of_column else values
+
+    events: list[Event] = []
+
+    async def main() -> int:
+        stages = [parts, Expand("part")] if of_column else [Expand(parts)]
+        slow = Work(10.0)
+        made = line(Pipeline(*stages, slow), Rows(texts(3)), MemoryStore(Memory()), concurrency=2, events=events)
+        batches = made.outcomes()
+        while slow.done < 100:
+            await anext(batches)
+        await batches.aclose()
+        return slow.done
+
+    assert run(main()) < 110
+    assert sum(event.count for event in events if isinstance(event, ItemsMade)) <= 5000
+
+
+def test_a_stage_that_makes_very_many_works_on_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many are made into others at once follows how many those are: after the first few, one at a time."""
+    monkeypatch.setattr(stage_module, "_CHILDREN", 1000)
+    at_once: list[int] = []
+    work = Work(1.0)
+
+    async def parts(row: Any) -> list[int]:
+        await work(row)
+        at_once.append(work.at_work + 1)
+        return [0] * 1000
+
+    found, _ = went(Pipeline(Expand(parts), Filter("result > 0")), Rows(texts(20)), Memory(), concurrency=100)
+    assert not found
+    assert work.most == 16
+    assert at_once[-1] == 1
+    assert work.done == 20
+
+
 def test_the_best_go_on_and_the_others_say_that_they_are_not() -> None:
     """Top keeps the best by a number at the end of the source; of equals the earlier."""
 
@@ -203,6 +248,26 @@ def test_the_best_within_a_time_end_a_source_without_end(slow_s: float, ordered:
     assert sum(kinds(list(ends(memory).values())).values()) == 100
     assert memory.runs["r"].status == "finished"
     assert MemoryStore(memory).counts("r").pending == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), max_size=60), st.integers(1, 5))
+def test_the_best_of_each_are_what_sorting_gives(rows: list[tuple[int, int]], most: int) -> None:
+    """With `distinct` the best of each value, of these the best few; of equals the earlier. Lists are values too."""
+
+    async def told(row: Any) -> dict[str, Any]:
+        kind, score = row["text"].split()[1:]
+        return {"kind": [int(kind)], "score": int(score)}
+
+    given_rows = [f"{number:02} {kind} {score}" for number, (kind, score) in enumerate(rows)]
+    memory = Memory()
+    found, _ = went(Pipeline(told, Top(most, "score", distinct="kind")), Rows(given_rows), memory, concurrency=1)
+    best: dict[int, tuple[int, int]] = {}
+    for number, (kind, score) in enumerate(rows):
+        best[kind] = max(best.get(kind, (-1, 0)), (score, -number))
+    expected = sorted(best.values(), reverse=True)[:most]
+    assert sorted(outcome.position for outcome in found) == sorted(-number for _, number in expected)
+    assert len(ends(memory)) == len(rows)
 
 
 def test_there_is_a_best_of_each_window() -> None:

@@ -31,15 +31,14 @@ class Inbox:
         self._ended = False
         self._came = asyncio.Event()
         self._room = asyncio.Event()
-        self._room.set()
 
     async def put(self, passages: list[Passage]) -> None:
         """Returns when there is room for more."""
-        await self._room.wait()
+        while len(self._waiting) >= INBOX:
+            self._room.clear()
+            await self._room.wait()
         self._waiting += passages
         self._came.set()
-        if len(self._waiting) >= INBOX:
-            self._room.clear()
 
     async def get(self) -> list[Passage]:
         """All that is there; empty at the end."""

@@ -113,7 +113,7 @@ class Roll:
         """Take out repeated keys, and failures that are to be kept, where the run asks for that."""
         if not (self._keyed or self._keep_failures):
             return passages, []
-        open_before = set(self._open_keys)
+        open_before = self._open_keys & {passage.item.key for passage in passages}
         seen = await self._store.outcomes(self._run, [passage.item.key for passage in passages])
         rest: list[Passage] = []
         outcomes: list[Outcome] = []

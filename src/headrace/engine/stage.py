@@ -6,7 +6,7 @@ through, and ends those that do not.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -22,6 +22,12 @@ from headrace.engine.passage import NOTHING, Passage, Took, dropped, failed, fin
 from headrace.engine.roll import Roll
 
 _BATCHES = 4
+_TOGETHER = 1000
+"""Items of one that are handed on together."""
+_CHILDREN = 10_000
+"""Items to be whose values may wait in a stage that makes them, about."""
+_FIRST = 16
+"""So many are made into others at once before it is known how many those are."""
 KEY_SIGN = "::"
 """Between an item's key and what tells those apart that were made of it."""
 
@@ -93,7 +99,10 @@ class Stage:
         self._task, self._call, self._cached = task, call, cached
         self._roll, self._onward, self._fatal = roll, onward, fatal
         self._after, self._when, self._failure, self._batch = after, when, failure, batch
-        self._places = _Places(places)
+        self._most_places = places
+        self._places = _Places(places if after is not After.SPREAD else self._few)
+        self._spreads = self._made = 0
+        """Items that were made into others, and how many those were."""
         self._batches = asyncio.Semaphore(_BATCHES)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -300,9 +309,20 @@ class Stage:
             )
             await self._roll.end([failed(passage, error, self.name)])
             return
-        children, outcomes = await self._roll.make(spread(passage, values, self._task.onward), self.name)
-        outcomes.insert(0, dropped(passage, f"made into {len(values)} by {self.name}", self.name))
-        await self._hand_on(children, outcomes)
+        self._spreads, self._made = self._spreads + 1, self._made + len(values)
+        for children in spread(passage, values, self._task.onward):
+            if self._stopping or self._out is not None:
+                break
+            await self._hand_on(*await self._roll.make(children, self.name))
+        if self._out is not None:
+            await self._roll.end([dropped(passage, *self._out)])
+        elif not self._stopping:  # else it is taken apart again when the run goes on
+            await self._roll.end([dropped(passage, made_into(len(values), self.name), self.name)])
+
+    def _few(self) -> int:
+        """Places of a stage that makes items: as many as make so many that their values fit into memory."""
+        few = _CHILDREN * self._spreads // max(self._made, 1) if self._spreads else _FIRST
+        return min(max(few, 1), self._most_places())
 
     async def _hand_on(self, passages: list[Passage], outcomes: list[Outcome]) -> None:
         if self._onward is None:
@@ -313,15 +333,20 @@ class Stage:
             await self._roll.end(outcomes)
 
 
-def spread(passage: Passage, values: Sequence[Any], onward: Callable[[Item, Any], Item]) -> list[Passage]:
-    """An item for each of the values, in their order, with keys that sort so."""
+def spread(passage: Passage, values: Sequence[Any], onward: Callable[[Item, Any], Item]) -> Iterator[list[Passage]]:
+    """An item for each of the values, in their order, with keys that sort so; a bounded number of them at a time."""
     item, width = passage.item, len(str(max(len(values) - 1, 0)))
-    made: list[Passage] = []
-    for number, value in enumerate(values):
-        key = f"{item.key}{KEY_SIGN}{number:0{width}}"
-        before = msgspec.structs.replace(item, key=key)
-        made.append(Passage(onward(before, value), passage.source, NOTHING, before, value))
-    return made
+    for start in range(0, len(values), _TOGETHER):
+        made: list[Passage] = []
+        for number, value in enumerate(values[start : start + _TOGETHER], start):
+            key = f"{item.key}{KEY_SIGN}{number:0{width}}"
+            before = msgspec.structs.replace(item, key=key)
+            made.append(Passage(onward(before, value), passage.source, NOTHING, before, value))
+        yield made
+
+
+def made_into(count: int, stage: str) -> str:
+    return f"made into {count} by {stage}"
 
 
 def _sampled(replies: Sequence[Reply]) -> Took:

@@ -1,25 +1,24 @@
-"""Stages that call nobody: they let items through, take them apart, keep the best, or gather many into one. Enters
+"""Stages that call nobody: they let items through, take them apart, or gather many into one. Enters
 passages, hands on passages; what they take out ends in an outcome that says so."""
 
 import asyncio
 import copy
-import heapq
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from headrace.core.errors import FunctionError, HeadraceError, ItemError, Verdict
 from headrace.core.item import Item, extended
 from headrace.engine.passage import NOTHING, Passage, dropped, failed, finished
 from headrace.engine.roll import Roll
-from headrace.engine.stage import KEY_SIGN, Next, spread
+from headrace.engine.stage import KEY_SIGN, Next, made_into, spread
 
 Read = Callable[[Item], Any]
 """What a stage looks at of an item; raises ItemError where it has it not."""
 Fold = Callable[[Any, Any], Any]
 
 
-class _Reader:
+class Reader:
     """What such stages have in common: they read each item, and those that cannot be read fail."""
 
     def __init__(self, name: str, roll: Roll, onward: Next | None) -> None:
@@ -74,7 +73,7 @@ class _Reader:
             await self._roll.end([dropped(passage, reason, self.name) for passage in passages])
 
 
-class Sieve(_Reader):
+class Sieve(Reader):
     """Lets through the items for which the condition holds."""
 
     def __init__(self, name: str, roll: Roll, onward: Next | None, condition: Read) -> None:
@@ -88,7 +87,7 @@ class Sieve(_Reader):
             await self._onward(through)
 
 
-class Spread(_Reader):
+class Spread(Reader):
     """Makes an item of each element of a column."""
 
     def __init__(self, name: str, roll: Roll, onward: Next | None, column: str) -> None:
@@ -97,10 +96,15 @@ class Spread(_Reader):
 
     async def take(self, passages: list[Passage]) -> None:
         for passage, values in await self._read(passages, self._list):
-            children, outcomes = await self._roll.make(spread(passage, values, self._child), self.name)
-            await self._roll.end([dropped(passage, f"made into {len(values)} by {self.name}", self.name), *outcomes])
-            if children:
-                await self._onward(children)
+            for some in spread(passage, values, self._child):
+                if self._stopping:  # it is taken apart again when the run goes on
+                    return
+                children, outcomes = await self._roll.make(some, self.name)
+                if outcomes:
+                    await self._roll.end(outcomes)
+                if children:
+                    await self._onward(children)
+            await self._take_out([passage], made_into(len(values), self.name))
 
     def _list(self, item: Item) -> list[Any]:
         value = item.data.get(self._column) if isinstance(item.data, dict) else None
@@ -114,120 +118,7 @@ class Spread(_Reader):
         return extended(item, value, self._column)
 
 
-class Best(_Reader):
-    """The best few: at the end, after so many seconds at the latest and, with `again`, of each such window; or at once
-    all that are among the best so far.
-
-    Of equals the earlier in the source is better; of those that are the same in the column `distinct`, the best is
-    the only one.
-    """
-
-    def __init__(
-        self, name: str, roll: Roll, onward: Next | None, *, most: int, score: Read, so_far: bool, within_s: float | None,
-        again: bool = False, distinct: str = "",
-    ) -> None:  # fmt: skip
-        """`score` is better the larger it is."""
-        super().__init__(name, roll, onward)
-        self._most, self._score, self._so_far, self._within_s = most, score, so_far, within_s
-        self._again, self._distinct = again, distinct
-        self._reason = f"not among the best {most} of {name}"
-        self._heap: list[_Entry] = []
-        self._alarm: asyncio.TimerHandle | None = None
-        self._over = False
-        if not again:
-            self._set_alarm()
-
-    async def take(self, passages: list[Passage]) -> None:
-        if self._again:
-            self._set_alarm()
-        out: list[Passage] = []
-        through: list[Passage] = []
-        for passage, score in await self._read(passages, self._score):
-            if self._over:
-                out.append(passage)
-                continue
-            entry = _Entry(score, -passage.item.position, _Later(passage.item.key), self._value(passage), passage)
-            worst = self._add(entry)
-            if self._so_far:
-                (out if worst is entry else through).append(passage)
-            elif worst is not None:
-                out.append(worst.passage)
-        await self._take_out(out, self._reason)
-        if through:
-            await self._onward(through)
-
-    def _add(self, entry: "_Entry") -> "_Entry | None":
-        """Who is not among the best any more, if anybody."""
-        heap = self._heap
-        same = next((each for each in heap if each.value == entry.value), None) if self._distinct else None
-        if same is not None:
-            if entry < same or self._so_far:
-                return entry
-            heap[heap.index(same)] = entry
-            heapq.heapify(heap)
-            return same
-        if len(heap) < self._most:
-            heapq.heappush(heap, entry)
-            return None
-        return heapq.heappushpop(heap, entry)
-
-    def _value(self, passage: Passage) -> Any:
-        row = passage.item.data
-        return row.get(self._distinct) if self._distinct and isinstance(row, dict) else None
-
-    def _set_alarm(self) -> None:
-        if self._within_s is not None and self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(self._within_s, self._time_is_up)
-
-    def _time_is_up(self) -> None:
-        self._begin(self._flush())
-
-    async def _flush(self) -> None:
-        if self._over or self._stopping:
-            return
-        self._over = not self._again
-        best = [] if self._so_far else [entry.passage for entry in sorted(self._heap, reverse=True)]
-        self._heap = []
-        if self._over:
-            self._roll.enough(self.name, self._reason)
-        if self._again:
-            self._alarm = None  # the next item begins the next window
-        if best:
-            await self._onward(best)
-
-    async def finish(self, *, whole: bool) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        await super().finish(whole=whole)
-        if whole:
-            await self._flush()
-
-    def drop(self) -> None:
-        super().drop()
-        if self._alarm is not None:
-            self._alarm.cancel()
-
-
-class _Later(str):
-    """A key of which the later is the smaller: of equals the earlier is better."""
-
-    __slots__ = ()
-
-    def __lt__(self, other: str) -> bool:
-        return str.__gt__(self, other)
-
-
-class _Entry(NamedTuple):
-    """Better than another one if it is greater; no two have the same key, so what follows it is not compared."""
-
-    score: Any
-    place: int
-    key: "_Later"
-    value: Any
-    passage: Passage
-
-
-class Gather(_Reader):
+class Gather(Reader):
     """Makes one item of many: of all, of those that have a column's value in common, of every so many, or of all that
     was made of one item of the source, as soon as that is complete.
 

@@ -5,6 +5,7 @@ Its result must have a JSON form, because an outcome is stored before it is deli
 
 import time
 from collections.abc import Callable
+from types import GeneratorType
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ def worked(function: Callable[[Any], Any], item: Any) -> Reply:
     """`function(item)` as a Reply; raises nothing but errors of the tree, and what ends a program."""
     try:
         result = function(item)
+        if isinstance(result, GeneratorType):
+            result = list(result)  # here, so that what it raises is the function's own error
     except HeadraceError:
         raise
     except Exception as error:

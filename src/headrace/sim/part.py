@@ -13,11 +13,12 @@ from headrace.core.digest import Digest
 from headrace.core.errors import PageError
 from headrace.core.event import StageInfo
 from headrace.core.item import Item
+from headrace.engine.best import Best
 from headrace.engine.passage import finished
 from headrace.engine.roll import Roll
 from headrace.engine.runner import Local
 from headrace.engine.stage import After, Next, Step
-from headrace.engine.steps import Best, Gather, Sieve, Spread
+from headrace.engine.steps import Gather, Sieve, Spread
 from headrace.flow.estimate import Charge
 from headrace.sim.likeness import Known
 from headrace.task.stages import Reduce, Top

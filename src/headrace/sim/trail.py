@@ -231,4 +231,4 @@ def _children(item: Item, column: str) -> list[Item]:
     def child(before: Item, value: Any) -> Item:
         return extended(before, value, column)
 
-    return [passage.item for passage in spread(Passage(item, item, NOTHING), values, child)]
+    return [passage.item for some in spread(Passage(item, item, NOTHING), values, child) for passage in some]

@@ -38,9 +38,10 @@ class Filter(msgspec.Struct, frozen=True):
 class Expand(msgspec.Struct, frozen=True):
     """Makes several items of one.
 
-    `into` is the column that holds a list, or a function of the row (or a Map of one) that returns one. Each element
-    becomes an item with the row's columns: those of an element that is a mapping are added, anything else replaces the
-    column, or is `result` where a function gave it. The items' keys are the row's with `::` and a number.
+    `into` is the column that holds a list, or a function of the row (or a Map of one) that returns a list or yields its
+    elements. Each element becomes an item with the row's columns: those of an element that is a mapping are added,
+    anything else replaces the column, or is `result` where a function gave it. The items' keys are the row's with `::`
+    and a number. However many they are, they are handed on as the next stage takes them.
     """
 
     into: str | Function | Map
