@@ -17,9 +17,10 @@ def model_of(model: str | Model) -> Model:
 
 
 def asked(
-    work: Ask, endpoint: Endpoint, cap: Mapping[str, int] | None = None
+    work: Ask, endpoint: Endpoint, cap: Mapping[str, int] | None = None, stage: str = ""
 ) -> tuple[AskTask, Template, Returns | None]:
-    template = Template(work.prompt)
+    """`stage` is its name, where there are several."""
+    template = Template(work.prompt, stage)
     returns = None if work.returns is None else returns_of(work.returns)
     params = dict(work.params)
     if work.temperature is not None:

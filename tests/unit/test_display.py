@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from headrace.cli.display import LINE_AT_MOST_EVERY_S, LINE_EVERY_S, LIVE_EVERY_S, Display
+from headrace.cli.listing import listed
 from headrace.cli.preview import preview, terminal
 from headrace.cli.screen import CLEARED, frame_of, is_animated, is_coloured, room_for
+from headrace.core.ports import Counts, RunInfo
 from headrace.engine.snapshot import CallErrors, FailureGroup, Hold, LimitChange, LimitUse, Snapshot
 from headrace.report.lines import health, live_lines, log_line
 from headrace.report.signs import ASCII, UNICODE, Glyphs, glyphs_of, printable
@@ -718,3 +720,31 @@ def test_rich_is_not_loaded_where_nothing_is_animated() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
+
+
+def test_a_sentence_is_wrapped_between_words_alone() -> None:
+    """On a narrow terminal a flag, a path and a command stay whole, so that they can be copied."""
+    stream = Stream(tty=True)
+    long = f"/data/{'x' * 60}.csv"
+    Display(stream, size=(40, 24)).say(
+        f"The stage names no maximum output. Name one with --max-tokens and go on with {long}"
+    )
+    lines = [line.strip() for line in re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", stream.getvalue()).splitlines()]
+    assert any("--max-tokens" in line for line in lines)
+    assert long in lines
+    assert all(len(line) < 40 for line in lines if line != long)
+
+
+def test_a_list_of_runs_keeps_their_names_whole() -> None:
+    """On 80 columns other columns go before a run's name is cut: it is what the other commands take."""
+    name = "customer-reviews-of-november-4f2a91"
+    info = RunInfo(
+        id="r", name=name, source="reviews.csv", status="interrupted", started_at=1e9, ended_at=1e9 + 7,
+        spec={"model": "openai:gpt-5-nano", "path": "/data/of/customers/reviews-of-november.csv"},
+    )  # fmt: skip
+    counts = Counts(ok=123_456, failed=12, pending=1_000, calls=124_000, input_tokens=10**7, usd=12.5)
+    stream = Stream(tty=True)
+    listed([(info, counts)], stream, 2e9)
+    lines = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", stream.getvalue()).splitlines()
+    assert lines[1].startswith(f"{name}  interrupted")
+    assert max(map(len, lines)) <= 80

@@ -28,6 +28,17 @@ def escape(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
+def test_a_prompt_among_several_says_whose_it_is() -> None:
+    """Of a pipeline's stages, the one whose prompt is wrong is named: before the run, and where only an item shows it."""
+    template = Template("{summry}", "second look")
+    with pytest.raises(UsageError, match=r"The prompt of second look names \{summry\}, and no such column comes to it"):
+        template.check(["text", "summary"])
+    with pytest.raises(ItemError, match="no column 'summry', which the prompt of second look names"):
+        template.fill({"text": "t"})
+    with pytest.raises(UsageError, match="The prompt of second look has a lone"):
+        Template("{", "second look")
+
+
 @given(st.lists(st.tuples(st.text(), names), max_size=5), st.text(), st.dictionaries(names, st.text()))
 def test_a_template_is_its_text_with_the_fields_put_in(
     parts: list[tuple[str, str]], end: str, data: dict[str, str]

@@ -128,12 +128,15 @@ class Display:
                 self._outlet.line(painted([(line, style)], self._stream, coloured=self._coloured))
 
     def _wrapped(self, text: str) -> list[str]:
-        """On a terminal, lines that it need not wrap; in a log, the line."""
+        """On a terminal, lines that it need not wrap, but for words that are longer than one: a path or a command is copied.
+        In a log, the line."""
         if not self._animated:
             return [text]
         columns, _ = self._size or size_of(self._stream)
         indent = " " * (len(text) - len(text.lstrip()) + 2)
-        return textwrap.wrap(text, max(columns - 1, _LEAST_WIDTH), subsequent_indent=indent) or [""]
+        width = max(columns - 1, _LEAST_WIDTH)
+        whole = textwrap.TextWrapper(width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        return whole.wrap(text) or [""]
 
 
 class Log:

@@ -24,8 +24,10 @@ _COLUMNS = ("RUN", "STATUS", "OK", "FAILED", "PENDING", "CALLS", "TOKENS", "COST
 _NUMBERS = frozenset(("OK", "FAILED", "PENDING", "CALLS", "TOKENS", "COST", "TIME"))
 _SPARED = ("MODEL", "CALLS", "TOKENS", "COST", "TIME", "SOURCE", "STARTED", "PENDING")
 """What a narrow terminal does without, the first at first."""
-_YIELDING = {"SOURCE": 12, "RUN": 10}
-"""What is cut before a column is left out, and how narrow at most."""
+_YIELDING = {"SOURCE": 12, "RUN": 40}
+"""What is cut before a column is left out, and how narrow at most: a run's name is what the other commands take."""
+_RUN_LEAST = 10
+"""Where nothing else is left to leave out."""
 _GAP = 2
 _STYLES = {"finished": "green", "running": "cyan", "stopped": "yellow", "interrupted": "yellow", "killed": "red"}
 _KEYS_SHOWN, _MESSAGE_WIDTH, _KEY_WIDTH = 3, 500, 60
@@ -166,7 +168,7 @@ def _fitted(rows: Sequence[Mapping[str, str]], width: int | None) -> tuple[list[
         over = sum(widths[column] + _GAP for column in columns) - _GAP - width
         if over <= sum(max(widths[column] - least, 0) for column, least in _YIELDING.items() if column in columns):
             break
-    for column, least in _YIELDING.items():
+    for column, least in (*_YIELDING.items(), ("RUN", _RUN_LEAST)):
         if column in columns and over > 0:
             less = min(over, max(widths[column] - least, 0))
             widths[column] -= less

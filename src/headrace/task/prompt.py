@@ -17,8 +17,12 @@ WHOLE = "item"
 class Template:
     """A parsed template. Raises UsageError for a brace that is neither doubled nor around a name."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, stage: str = "") -> None:
+        """`stage` is whose prompt it is, where there are several."""
         self.text = text
+        self._whose = f"The prompt of {stage}" if stage else "The prompt"
+        self._unknown = "no such column comes to it" if stage else "the input has no such column"
+        self._named = f", which the prompt of {stage} names" if stage else ""
         self._parts: list[tuple[bool, str]] = []  # (is a field, its name or the literal text)
         end = 0
         literal = ""
@@ -29,7 +33,7 @@ class Template:
                 literal += token[0][0]
             elif token[1] is None or not token[1].strip():
                 raise UsageError(
-                    f"The template has a lone {token[0]!r} at character {token.start() + 1}.",
+                    f"{self._whose if stage else 'The template'} has a lone {token[0]!r} at character {token.start() + 1}.",
                     hint="Write {column} for a column's value, and {{ or }} for a brace of its own.",
                 )
             else:
@@ -46,7 +50,7 @@ class Template:
         known = list(columns)
         if needed and not self.fields:
             raise UsageError(
-                "The prompt names no column, so every item would get the same question.",
+                f"{self._whose} names no column, so every item would get the same question.",
                 hint=f"Put a column in braces, for example {{{known[0] if known else WHOLE}}}. There are: {_listed(known)}.",
             )
         for name in self.fields:
@@ -56,7 +60,7 @@ class Template:
                 if len(known) == 1 and any(sign in known[0] for sign in ";\t|"):
                     hint = "Its columns seem to be separated by something else than commas. "
                 raise UsageError(
-                    f"The prompt names {{{name}}}, and the input has no such column.",
+                    f"{self._whose} names {{{name}}}, and {self._unknown}.",
                     hint=f"{hint}There are: {_listed(known)}.",
                 )
 
@@ -72,7 +76,7 @@ class Template:
             return "".join([_text(fields[part]) if is_field else part for is_field, part in self._parts])
         except KeyError as missing:
             raise ItemError(
-                f"The item has no column {missing.args[0]!r}.", hint=f"It has: {_listed(list(fields))}."
+                f"The item has no column {missing.args[0]!r}{self._named}.", hint=f"It has: {_listed(list(fields))}."
             ) from None
 
 
