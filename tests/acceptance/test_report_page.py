@@ -284,3 +284,32 @@ def test_a_report_of_now_and_one_of_later_are_the_same(tmp_path: Path) -> None:
     again = (tmp_path / "again.html").read_text("utf-8")
     assert "session 1 of 2, the last one that made calls" in again
     assert "Calls in flight, and the limit" in again
+
+
+def test_a_programs_tables_scroll_on_a_phone_and_break_no_word(chromium: Browser, tmp_path: Path) -> None:
+    """A table that is wider than a phone scrolls within its box: words stay whole, the page is no wider than the screen,
+    and what is a text has room. A bar has its colour on paper too."""
+    rows = [
+        {
+            "brand": "Brookline",
+            "product": "kettles",
+            "sentiment": "positive",
+            "assistant": "simulated",
+            "why": "well " * 8,
+        }
+    ] * 3
+    section = hr.Section("Visibility").table(rows).shares("Named", {"Brookline": {"named": 2, "not named": 1}})
+    hr.run(str.upper, ["a"], store=tmp_path / "s.db").report(tmp_path / "r.html", sections=[section])
+    page = opened(chromium, tmp_path / "r.html", "phone")
+    assert page.value("document.documentElement.scrollWidth <= innerWidth")
+    assert page.value("(box => box.scrollWidth > box.clientWidth)(document.querySelector('.told .scroll'))")
+    lines = (
+        "[...document.querySelectorAll('.told td span')].map(each => [each.textContent, each.getClientRects().length])"
+    )
+    assert {words.strip(): count for words, count in page.value(lines) if " " not in words} == {
+        "Brookline": 1, "kettles": 1, "positive": 1, "simulated": 1,
+    }  # fmt: skip
+    assert page.value("document.querySelector('.told td.long').clientWidth") >= 150
+    page = opened(chromium, tmp_path / "r.html", paper=True)
+    bars = "getComputedStyle(document.querySelector('.told .share rect')).printColorAdjust"
+    assert page.value(bars) == "exact"

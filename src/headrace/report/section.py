@@ -10,6 +10,8 @@ from headrace.report.sample import Cut
 from headrace.report.text import shown
 
 _CELL_MAX = 4_000
+_LONG = 18
+"""Characters from which a cell is a text, and needs room."""
 _ROWS_MAX = 1_000
 _FIELD = '<div class="field">'
 """Cards that stand side by side."""
@@ -110,7 +112,9 @@ def _shared(name: str, row: Mapping[str, int], colour: Mapping[str, str]) -> str
 
 def _cells(row: Mapping[str, object], names: Sequence[str], numbers: set[str]) -> str:
     return "".join(
-        f'<td class="n">{esc(_figure(row.get(name)))}</td>' if name in numbers else f"<td>{_cell(row.get(name))}</td>"
+        f'<td class="n">{esc(_figure(row.get(name)))}</td>'
+        if name in numbers
+        else f"<td{class_of('long' if _is_long(row.get(name)) else '')}>{_cell(row.get(name))}</td>"
         for name in names
     )
 
@@ -122,6 +126,12 @@ def _cell(value: object) -> str:
         return f"<ul>{''.join(f'<li>{_cell(each)}</li>' for each in value)}</ul>" if value else _cell(None)
     text = _figure(value) if _is_number(value) else value if isinstance(value, str) else shown(value)
     return folded(Cut(text[:_CELL_MAX], max(0, len(text) - _CELL_MAX)))
+
+
+def _is_long(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_is_long, value))
+    return isinstance(value, str) and len(value) >= _LONG
 
 
 def _figure(value: Any) -> str:
