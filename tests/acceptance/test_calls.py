@@ -219,6 +219,22 @@ def test_a_run_that_is_killed_goes_on(cli: Cli) -> None:
         assert 80 <= provider.ledger()["paid"] <= 85
 
 
+def test_an_interrupt_keeps_what_was_answered(cli: Cli) -> None:
+    """Ctrl-C is status 130, after what is on the wire; the same command goes on from there and pays for nothing twice."""
+    cli.file("calls.jsonl", "".join(json.dumps(row) + "\n" for row in table(60)))
+    with simulator("--latency", "0.2") as provider:
+        words = (
+            "calls", "calls.jsonl", "--model", "openai:m", "--base-url", provider.url, "--concurrency", "5", "--no-themes",
+        )  # fmt: skip
+        with cli.start(*words) as child:
+            child.until(lambda: provider.ledger(items=False)["paid"] >= 10)
+            child.signal(signal.SIGINT)
+            assert child.end().status == 130
+        assert 10 <= provider.ledger(items=False)["paid"] < 60
+        fine(cli.run(*words))
+        assert provider.ledger()["paid"] == 60
+
+
 def test_a_deadline_leaves_a_partial_report(cli: Cli) -> None:
     """What is done by then is there, marked so; themes wait for the whole; the status is 1."""
     cli.file("calls.jsonl", "".join(json.dumps(row) + "\n" for row in table(200)))

@@ -338,6 +338,16 @@ def test_a_run_that_is_killed_goes_on(cli: Cli) -> None:
         assert Counter(there.asked.values())[1] >= 60 - 5
 
 
+def test_a_provider_that_refuses_stops_it_early(cli: Cli) -> None:
+    """Status 3 and one sentence; the rest of the documents is not asked about."""
+    example(cli.folder / "site")
+    with simulator("--faults", "quota=1") as provider:
+        ended = cli.run("documents", "site", "--model", "openai:m", "--base-url", provider.url)
+        assert provider.ledger()["requests"] < 30
+    assert ended.status == 3
+    assert len(ended.error) < 400
+
+
 def test_from_python(tmp_path: Path) -> None:
     """A function with a typed result: documents, failures, the synthesis."""
     folder = tmp_path / "docs"
@@ -414,7 +424,7 @@ def test_the_pages_show_documents_and_run_nothing(chromium: Browser, tmp_path: P
             f"docs/{number} <img src=x onerror=alert(3)>.html",
             f"<title>{escaped}</title><h1>{escaped}</h1><p>Text {number} {escaped}</p>",
         )
-    with endpoint(lambda asked: reply(asked, text=NASTY)) as there:
+    with endpoint(lambda asked: reply(asked, text=NASTY[:60])) as there:
         words = (
             "documents",
             "docs",
@@ -437,4 +447,10 @@ def test_the_pages_show_documents_and_run_nothing(chromium: Browser, tmp_path: P
             assert page.value("document.querySelectorAll('img').length") == 0
             assert page.value("document.scripts.length") == (1 if path.name == "r.html" else 0)
             assert "<script>alert(1)</script>" in page.value("document.body.textContent")
+            if path.name == "r.html":
+                assert "3 documents read, 3 of them closely" in page.value(
+                    "document.querySelector('#own-1').textContent"
+                )
+                assert "guide" in page.value("document.querySelector('#own-1 table.bars').textContent")
+                assert page.value("document.querySelectorAll('#own-2 tbody tr').length") == 3
             assert page.value("document.documentElement.scrollWidth - window.innerWidth") <= 0

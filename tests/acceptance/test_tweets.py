@@ -324,5 +324,5 @@ def test_the_page_shows_the_picks_and_runs_nothing_of_them(chromium: Browser, tm
         said = page.value("document.querySelector('#own-1').textContent")
         assert said.count("<script>alert(1)</script>") > 9
         assert "suggested reply" in said
-        assert "Sentiment" in page.value("document.querySelector('#own-2').textContent")
+        assert "Sentiment" in page.value("document.querySelector('#own-2 table.bars').closest('.field').textContent")
         assert page.value("document.documentElement.scrollWidth - window.innerWidth") <= 0

@@ -1,8 +1,7 @@
-"""The sites that an answer cites: addresses and bare domains in its text. What a model says it cites counts where it
-stands there."""
+"""The sites that an answer cites: addresses and bare domains in its text. No model is asked: it might add some."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,19 +18,16 @@ class Cited:
     """Of an answer: the answer itself, then a row for each domain that it cites."""
 
     def __call__(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        answer = row.get("answer") or ""
-        named = row.get("domains") or ()
-        found = domains(answer, named)
+        found = domains(row.get("answer") or "")
         rest = {"answer": "", "query": "", "domains": []}
         return [{"domain": "", "domains": found}, *({"domain": domain, **rest} for domain in found)]
 
 
-def domains(text: str, named: Iterable[str] = ()) -> list[str]:
+def domains(text: str) -> list[str]:
     """In the order in which they stand there, each once, without `www.`; at most 20."""
     addresses = _ADDRESS.findall(text)
     bare = [each for each in _DOMAIN.findall(_ADDRESS.sub(" ", text)) if each.rpartition(".")[2].lower() not in _FILES]
-    said = [each for each in named if each and each.casefold() in text.casefold()]
-    found = [domain_of(each) for each in (*addresses, *bare, *said)]
+    found = [domain_of(each) for each in (*addresses, *bare)]
     return list(dict.fromkeys(each for each in found if each))[:MOST]
 
 

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -28,37 +28,41 @@ CONTEXT_PROMPT = """\
 -----
 
 What is this document, and what does it say? A closer look is worth it where it has facts, rules or steps that a summary
-would lose."""
+would lose. Answer in JSON on one line."""
+
+Line = Annotated[str, Field(max_length=100)]
+"""Small models that do not find an end are held to a length: an answer has at most about 700 characters."""
+Few = Annotated[str, Field(max_length=60)]
 
 
 class Context(BaseModel):
     """What a document is."""
 
     kind: Literal["guide", "reference", "report", "agreement", "news", "other"]
-    summary: str = Field(description="two sentences")
-    audience: str = Field(description="for whom it is, in a few words")
+    summary: str = Field(max_length=300, description="two sentences")
+    audience: Line = Field(description="for whom it is, in a few words")
     closer: bool = Field(description="whether a closer look is worth it")
 
 
 class Facts(BaseModel):
     """What the document states."""
 
-    facts: list[str] = Field(max_length=10, description="the most important ones, a sentence each")
-    numbers: list[str] = Field(max_length=10, description="figures and dates with what they are of")
+    facts: list[Line] = Field(max_length=5, description="the most important ones, a short sentence each")
+    numbers: list[Few] = Field(max_length=5, description="figures and dates with what they are of")
 
 
 class Actions(BaseModel):
     """What the document wants of its reader."""
 
-    actions: list[str] = Field(max_length=10, description="what a reader has to do, in order")
-    warnings: list[str] = Field(max_length=5, description="what a reader must not do")
+    actions: list[Line] = Field(max_length=5, description="what a reader has to do, in order")
+    warnings: list[Line] = Field(max_length=2, description="what a reader must not do")
 
 
 class Quality(BaseModel):
     """How well the document is written."""
 
     clarity: int = Field(ge=1, le=5)
-    gaps: list[str] = Field(max_length=5, description="what a reader would look for in vain")
+    gaps: list[Few] = Field(max_length=3, description="what a reader would look for in vain")
 
 
 @dataclass(frozen=True)
@@ -70,19 +74,23 @@ class Question:
 
 
 QUESTIONS: Mapping[str, Question] = {
-    "facts": Question("Which facts does this document state?\n\n{text}", Facts),
-    "actions": Question("What does this document tell its reader to do?\n\n{text}", Actions),
-    "quality": Question("How clear is this document, and what is missing in it?\n\n{text}", Quality),
+    "facts": Question("{text}\n\nWhich facts does this document state? Answer in JSON on one line.", Facts),
+    "actions": Question(
+        "{text}\n\nWhat does this document tell its reader to do? Answer in JSON on one line.", Actions
+    ),
+    "quality": Question(
+        "{text}\n\nHow clear is this document, and what is missing in it? Answer in JSON on one line.", Quality
+    ),
 }
 
 
 class Synthesis(BaseModel):
     """What all documents say together."""
 
-    overview: str = Field(description="five sentences")
-    themes: list[str] = Field(max_length=10)
-    disagreements: list[str] = Field(max_length=10, description="where documents contradict each other")
-    read_first: list[str] = Field(max_length=5, description="the documents to begin with, by their names")
+    overview: str = Field(max_length=600, description="five sentences")
+    themes: list[Few] = Field(max_length=5)
+    disagreements: list[Line] = Field(max_length=3, description="where documents contradict each other")
+    read_first: list[Line] = Field(max_length=3, description="the documents to begin with, by their names")
 
 
 def pipeline(
@@ -187,7 +195,7 @@ def fields_of(returns: Any) -> tuple[str, ...]:
 def synthesis_pipeline(model: str | hr.Model, count: int, **how: Any) -> hr.Pipeline[Synthesis]:
     """What `count` documents say together; of many, notes on each 25 are taken first."""
     last = hr.Ask(
-        "These are summaries of {count} documents:\n\n{notes}\n\nWhat do they say together?",
+        "These are summaries of {count} documents:\n\n{notes}\n\nWhat do they say together? Answer in JSON on one line.",
         system=SYSTEM, returns=Synthesis, model=model, name="synthesis", **how,
     )  # fmt: skip
     if count <= PART:
