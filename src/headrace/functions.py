@@ -52,9 +52,9 @@ def label_of(function: Any) -> str:
 def quick(name: str, function: Callable[[Any], Any], row: Any) -> Any:
     try:
         return function(row)
-    except HeadraceError:
+    except (HeadraceError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise FunctionError(
             f"{name}: {type(error).__name__}: {error}", hint="The function raised this for this item; mend it."
         ) from error

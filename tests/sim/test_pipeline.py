@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.errors import UsageError
+from headrace.core.errors import InputError, UsageError
 from headrace.core.event import Event, ItemsMade, ItemsServed, StageEnded, StageStarted
 from headrace.core.item import Item, Outcome
 from headrace.engine import stage as stage_module
@@ -597,3 +597,71 @@ def test_any_pipeline_ends_every_item_once_and_as_one_at_a_time_would(
         values = {outcome.key: (outcome.value, outcome.item, outcome.error) for outcome in found}
         assert values == {outcome.key: (outcome.value, outcome.item, outcome.error) for outcome in expected}
         assert ends(memory).keys() == ends(alone).keys()
+
+
+class Own(BaseException):
+    """Of a user's own, and no Exception."""
+
+
+ENDS = [SystemExit, Own, asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("error", ENDS)
+@pytest.mark.parametrize("where", ["map", "filter", "when", "top", "fold", "reduce"])
+def test_a_function_that_would_end_the_program_fails_its_item(where: str, error: type[BaseException]) -> None:
+    """What is no Exception is told as a sentence like any other; the other items go on."""
+
+    def plain(row: Any) -> int:
+        if row["text"] == "t002":
+            raise error("seeded")
+        return 1
+
+    async def work(row: Any) -> int:
+        return plain(row)
+
+    async def of_rows(rows: list[Any]) -> int:
+        return sum(map(plain, rows))
+
+    stages: dict[str, Any] = {
+        "map": Map(work), "filter": Filter(work), "when": Map(Work(1.0), when=plain), "top": Top(9, plain),
+        "fold": Reduce(fold=lambda value, row: value + plain(row), start=0, every=2), "reduce": Reduce(of_rows, every=2),
+    }  # fmt: skip
+    memory = Memory()
+    found, _ = went(Pipeline(stages[where], Filter("true or text")), Rows(texts(5)), memory)
+    (failed,) = [outcome.error for outcome in found if outcome.error]
+    assert failed.kind == "function"
+    assert "seeded" in str(failed) or "cancelled itself" in str(failed)
+    assert memory.runs["r"].status == "finished"
+
+
+def test_an_interrupt_in_a_function_stays_one() -> None:
+    """It is the user's word, whoever hears it first."""
+
+    def interrupted(_row: Any) -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        went(Pipeline(Top(1, interrupted)), Rows(texts(3)), Memory())
+
+
+class Breaking(Rows):
+    """Raises after its first rows."""
+
+    error: type[BaseException] = SystemExit
+
+    async def __aiter__(self) -> AsyncIterator[list[Item]]:
+        async for batch in super().__aiter__():
+            yield batch
+        raise self.error("seeded")
+
+
+@pytest.mark.parametrize("error", ENDS)
+def test_a_source_that_would_end_the_program_ends_the_run(error: type[BaseException]) -> None:
+    """With a sentence, after what was read; it is not taken for the end of the source."""
+    rows, memory = Breaking(texts(5)), Memory()
+    rows.error = error
+    with pytest.raises(InputError, match="The source (broke: .*seeded|cancelled itself)"):
+        went(Pipeline(Work(1.0)), rows, memory)
+    assert len(ends(memory)) == 5
+    assert memory.runs["r"].status == "stopped"
+    assert memory.runs["r"].reason.startswith("The source")

@@ -6,7 +6,7 @@ Between two stages is an inbox of bounded size: a slow stage slows those before 
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -21,6 +21,9 @@ from headrace.engine.stage import Next, Step
 
 INBOX = 256
 """Passages that wait between two stages, at most."""
+
+
+_ITS_OWN = "Let it raise what went wrong, or end."
 
 
 class Inbox:
@@ -132,7 +135,7 @@ class Line:
         first = self._steps[0]
         try:
             while not self._stopping and not self._enough:
-                self._reading = asyncio.ensure_future(anext(batches))
+                self._reading = asyncio.ensure_future(_next(batches))
                 items = await self._reading
                 for some in [[item] for item in items] if self._roll.one_by_one else [items]:
                     await self._enter(first, some)
@@ -141,6 +144,8 @@ class Line:
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise  # not only the reading was
+            if not self._stopping and not self._enough:
+                self._broke(InputError("The source cancelled itself.", hint=_ITS_OWN), "")
         except Exception as error:  # noqa: BLE001 - handed to the consumer, after what is in flight
             self._broke(error, "The source broke")
         self._reading = None
@@ -198,6 +203,16 @@ def _is_cancelled() -> bool:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def _next(batches: AsyncIterator[list[Item]]) -> list[Item]:
+    """A source that would end the program, as sys.exit does, ends the run."""
+    try:
+        return await anext(batches)
+    except (Exception, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise InputError(f"The source broke: {type(error).__name__}: {error}.", hint=_ITS_OWN) from error
 
 
 async def _close(batches: Any) -> None:

@@ -159,7 +159,9 @@ class Gather(Reader):
             try:
                 if self._add(group, passage):
                     gone.append(passage)
-            except Exception as error:  # noqa: BLE001 - a user's function
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a user's function
                 await self._roll.end([failed(passage, _of_function(self.name, error), self.name)])
                 continue
             if group.count == self._every:
@@ -274,7 +276,7 @@ class _Group:
         self.count = 0
 
 
-def _of_function(name: str, error: Exception) -> FunctionError:
+def _of_function(name: str, error: BaseException) -> FunctionError:
     return FunctionError(
         f"{name}: {type(error).__name__}: {error}", hint="The function raised this; mend it, and run again."
     )

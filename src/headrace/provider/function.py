@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.core.call import Call, Reply, Request
 from headrace.core.errors import FunctionError, HeadraceError
-from headrace.provider.result import error_in, reply_of, worked
+from headrace.provider.result import Awaited, error_in, reply_of, worked
 from headrace.provider.threads import Threads
 
 Function = Callable[[Any], Any]
@@ -46,35 +46,26 @@ def _on_loop(function: Function) -> Callable[[Any], Awaitable[Reply]]:
             if task is not None and task.cancelling():
                 raise
             raise FunctionError("The function cancelled itself.", hint="Let it raise what went wrong.") from None
-        except HeadraceError:
+        except (HeadraceError, KeyboardInterrupt, GeneratorExit):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise error_in(error) from error
         return reply_of(result)
 
     return run
 
 
-class _Awaited(BaseException):
-    """A plain function gave something to await, as `lambda item: chain.ainvoke(item)` does. Nothing went wrong, so it
-    passes by whatever looks for exceptions."""
-
-    def __init__(self, result: Awaitable[Any]) -> None:
-        super().__init__("to be awaited")
-        self.result = result
-
-
 def _in_thread(function: Function, threads: Threads) -> Callable[[Any], Awaitable[Reply]]:
     def finished(item: Any) -> Any:
         result = function(item)
         if inspect.isawaitable(result):
-            raise _Awaited(result)
+            raise Awaited(result)
         return result
 
     async def run(item: Any) -> Reply:
         try:
             return await threads.run(lambda each: worked(finished, each), item)
-        except _Awaited as awaited:
+        except Awaited as awaited:
             result = awaited.result
         return await _on_loop(lambda _item: result)(item)
 

@@ -4,7 +4,7 @@ Its result must have a JSON form, because an outcome is stored before it is deli
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import GeneratorType
 from typing import Any
 
@@ -15,15 +15,24 @@ from headrace.core.errors import FunctionError, HeadraceError
 from headrace.core.jsonform import json_form
 
 
+class Awaited(BaseException):
+    """A plain function gave something to await, as `lambda item: chain.ainvoke(item)` does: nothing went wrong."""
+
+    def __init__(self, result: Awaitable[Any]) -> None:
+        super().__init__("to be awaited")
+        self.result = result
+
+
 def worked(function: Callable[[Any], Any], item: Any) -> Reply:
-    """`function(item)` as a Reply; raises nothing but errors of the tree, and what ends a program."""
+    """`function(item)` as a Reply; raises nothing but errors of the tree, and interrupts. A function that would end the
+    program, as sys.exit does, fails its item."""
     try:
         result = function(item)
         if isinstance(result, GeneratorType):
             result = list(result)  # here, so that what it raises is the function's own error
-    except HeadraceError:
+    except (HeadraceError, Awaited, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise error_in(error) from error
     return reply_of(result)
 
