@@ -1,6 +1,7 @@
 """The stages of a pipeline become the stages of a run: each with its task, what it calls, and what is known of the
 columns behind it. Enters a pipeline and the columns of its source; raises UsageError where they do not fit."""
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,7 @@ from headrace.core.digest import Digest, digest_of
 from headrace.core.errors import ItemError, UsageError
 from headrace.core.event import StageInfo
 from headrace.core.item import Item
+from headrace.core.jsonform import json_form
 from headrace.core.limits import Unit
 from headrace.core.ports import Task
 from headrace.endpoints import Close, Endpoint, endpoint_of, fetching, function_endpoint, process_endpoint
@@ -74,9 +76,19 @@ class Staged(msgspec.Struct, frozen=True):
     @property
     def notices(self) -> tuple[str, ...]:
         """Why a price is not known, or not exactly, and what a budget brings with it: each once."""
-        reasons = [each.endpoint.priced().reason for each in self.made if each.endpoint is not None]
         calling = [each.stage for each in self.made if isinstance(each.stage, Calling)]
-        return tuple(dict.fromkeys([*filter(None, reasons), *self.funded.notices(calling)]))
+        return tuple(dict.fromkeys([*self._reasons(late=False), *self.funded.notices(calling)]))
+
+    def late_notices(self) -> tuple[str, ...]:
+        """The same of prices that are looked up while the first call is on its way: to be asked when calls were made."""
+        return tuple(dict.fromkeys(self._reasons(late=True)))
+
+    def _reasons(self, *, late: bool) -> list[str]:
+        told = [
+            each.endpoint.priced().reason for each in self.made if each.endpoint is not None
+            and (isinstance(each.stage, Calling) and each.stage.late_price is not None) is late
+        ]  # fmt: skip
+        return [reason for reason in told if reason]
 
     @property
     def digest(self) -> Digest:
@@ -175,11 +187,13 @@ class _Maker:
             template.check(self._columns.names, needed=not work.images)
         schema = returns.schema if returns else None
         self._columns.add((schema or {}).get("properties") or [ANSWER], schema)
+        late = endpoint.is_late and self._to_call and self._settings.budget is None
         calling = Calling(
             info=StageInfo(name, "ask", model_of(work.model).spec), task=task, call=endpoint.call,
             account=endpoint.account, charge=endpoint.charge, timeout_s=self._settings.timeout_s, when=when,
             stated=self._stated(endpoint, work.concurrency, is_limited=True),
-            warm=endpoint.warms and task.same >= LEAST_CACHED, price=endpoint.price,
+            warm=endpoint.warms and task.same >= LEAST_CACHED, price=None if late else endpoint.price,
+            late_price=(lambda: endpoint.price) if late else None,
         )  # fmt: skip
         return Made(calling, task.digest.hex(), ask_spec(work, returns, endpoint), endpoint, task, schema)
 
@@ -265,6 +279,13 @@ class _Maker:
         if work.by:
             self._columns.check(name, [work.by])
         self._columns.forget()
+        try:
+            msgspec.json.encode(copy.deepcopy(work.start), enc_hook=json_form)
+        except Exception as error:
+            raise UsageError(
+                f"The start of {name} is {type(work.start).__name__}, which cannot be copied and written as JSON ({error}).",
+                hint="Begin with text, numbers, lists, dicts or sets, and let the fold make of them what it needs.",
+            ) from error
         endpoint, function = None, None
         if work.function is not None:
             given = map_of(work.function)

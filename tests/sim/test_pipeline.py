@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import count
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -431,6 +432,11 @@ def test_a_repeated_key_comes_to_no_stage() -> None:
         (Pipeline(Top(3, "score")), "names 'score'"),
         (Pipeline(Expand("parts")), "names 'parts'"),
         (Pipeline(Reduce(by="brand")), "names 'brand'"),
+        (
+            Pipeline(Reduce(fold=min, start=object())),
+            "The start of reduce is object, which cannot be copied and written",
+        ),
+        (Pipeline(Reduce(fold=min, start=Lock())), "The start of reduce is lock, which cannot be copied and written"),
     ],
 )
 def test_a_pipeline_is_checked_before_it_runs(pipeline: Pipeline[Any], said: str) -> None:
