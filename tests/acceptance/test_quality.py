@@ -274,8 +274,7 @@ def test_an_interrupt_keeps_what_was_answered(cli: Cli, made: Made) -> None:
 
 
 def test_an_analysis_that_is_killed_goes_on(cli: Cli, made: Made) -> None:
-    """Q5: after kill -9 the same command has all findings; of what it asks again, nothing was stored: at most what was in
-    flight."""
+    """After kill -9 the same command has all findings; nothing that was stored is asked again."""
     with simulator("--latency", "0.1") as provider:
         words = ("quality", "tests", "--model", "openai:simulated", "--base-url", provider.url, "--concurrency", "8")
         with cli.start(*words) as child:

@@ -62,6 +62,18 @@ def test_every_requirement_names_what_shows_it_or_a_dash() -> None:
             assert file.startswith("benchmarks/") or name in names_of_tests(path), f"{row[1]}: there is no {each}"
 
 
+def test_every_application_names_what_shows_it() -> None:
+    """In each column of the table the tests are those of that application."""
+    table = read(DOCS / "requirements.md").partition("## The five applications")[2].partition("## ")[0]
+    rows = [row.strip("|").split("|") for row in table.splitlines() if row.startswith("| ")]
+    for column, title in enumerate(rows[0][1:], 1):
+        file = re.sub("documents", "documents_app", title.strip(" `"))
+        there = names_of_tests(ROOT / "tests" / "acceptance" / f"test_{file}.py")
+        named = {each for row in rows for each in re.findall(r"`(test_\w+)`", row[column])}
+        assert len(named) >= 6, title
+        assert named <= there, title
+
+
 def kinds() -> dict[str, type[errors.HeadraceError]]:
     there = [value for value in vars(errors).values() if isinstance(value, type)]
     named = {error.kind: error for error in there if issubclass(error, errors.HeadraceError)}
