@@ -144,7 +144,7 @@ def function_endpoint(work: Map, environ: Mapping[str, str]) -> Endpoint:
     async def close() -> None:
         threads.close()
 
-    call, slots = function_call(function, threads), 1 if mode == "sync" else None
+    call, slots = function_call(function, threads, on_loop=mode_of(function) == "async"), 1 if mode == "sync" else None
     return Endpoint(("function", ""), "", call, close, account, slots=slots)
 
 
@@ -295,9 +295,9 @@ def _local(model: Model, *, to_call: bool) -> Endpoint:
 
 def _account_of(work: Map, environ: Mapping[str, str]) -> Account:
     """The account that a function calls, where it names one; else it is an endpoint of its own."""
-    from headrace.provider.function import is_async  # noqa: PLC0415 - only for functions
+    from headrace.provider.function import called  # noqa: PLC0415 - only for functions
 
-    most = _MOST_ASYNC if is_async(work.function) else _MOST_THREADS
+    most = _MOST_ASYNC if mode_of(called(work.function)) == "async" else _MOST_THREADS
     scheme = work.endpoint.partition(":")[0]
     if scheme in PROVIDERS or scheme in ("local", "sim"):
         account = endpoint_of(Model(work.endpoint), environ, to_call=False).account

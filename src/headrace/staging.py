@@ -327,12 +327,12 @@ class _Maker:
             return lambda item: bool(quick(name, given, item.data))
         condition = Condition(given)
         self._columns.check(name, condition.fields, numbers=condition.ordered)
-        unsure = self._columns.unsure(condition.fields)
+        unknown = self._columns.unknown(condition.fields)
 
         def holds(item: Item) -> bool:
-            if unsure:  # a name nearly that of a column of the first item is a mistake in the condition
-                Columns(item.data if isinstance(item.data, Mapping) else ["item"]).check_near(name, unsure)
-                unsure.clear()
+            if unknown:  # a name nearly that of a column of the first item is a mistake in the condition
+                Columns(item.data if isinstance(item.data, Mapping) else ["item"]).check_near(name, unknown)
+                unknown.clear()
             return condition.holds(item.data)
 
         return holds

@@ -305,7 +305,7 @@ def run(function: Callable[[Any], Any], item: Any = None) -> HeadraceError:
     threads = Threads()
     try:
         with pytest.raises(HeadraceError) as caught:
-            asyncio.run(function_call(function, threads)(Request(digest_of(1), item=item)))  # type: ignore[arg-type]
+            asyncio.run(function_call(function, threads, on_loop=False)(Request(digest_of(1), item=item)))  # type: ignore[arg-type]
     finally:
         threads.close()
     return caught.value

@@ -640,6 +640,27 @@ def test_a_function_that_would_end_the_program_fails_its_item(where: str, error:
     assert memory.runs["r"].status == "finished"
 
 
+def test_a_stage_alone_has_its_name_in_sentences() -> None:
+    """What it says of an item begins with what it is."""
+
+    async def wrong(_row: Any) -> int:
+        return 7
+
+    async def nothing(_row: Any) -> list[int]:
+        return []
+
+    async def no(_row: Any) -> bool:
+        return False
+
+    said = []
+    for stage in (Expand(wrong), Expand(nothing), Filter(no)):
+        memory = Memory()
+        went(Pipeline(stage), Rows(["x"]), memory)
+        (outcome,) = ends(memory).values()
+        said.append(outcome.dropped or outcome.error.message)  # type: ignore[union-attr]
+    assert said == ["expand gave int, no list of items.", "made into 0 by expand", "filtered by filter"]
+
+
 def test_an_interrupt_in_a_function_stays_one() -> None:
     """It is the user's word, whoever hears it first."""
 

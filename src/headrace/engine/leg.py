@@ -57,6 +57,8 @@ class Calling(msgspec.Struct, frozen=True, kw_only=True):
     warm: bool = False
     """Whether the first call goes alone, because the provider's prompt cache has nothing before its answer."""
     price: Price | None = None
+    late_price: Callable[[], Price | None] | None = None
+    """Looks the price up where that takes long: the first call does not wait for it, its answer does."""
     since: float = 0.0
     """Nothing that was stored before is served, in seconds since 1970."""
     after: After = After.EXTEND
@@ -155,7 +157,7 @@ class Leg:
         backups = Backups(share)
         governed = Governed(
             governor, self.lane, retry=manner.retry, late=cached.keep if cached else None,
-            price=calling.price, stage=self.name, watch=Watch(CallTimeout(calling.timeout_s, learns=not calling.steady), backups), estimator=Estimator(calling.charge),
+            price=calling.price, late_price=calling.late_price, stage=self.name, watch=Watch(CallTimeout(calling.timeout_s, learns=not calling.steady), backups), estimator=Estimator(calling.charge),
             chance=random.Random(manner.seed).random,  # noqa: S311 - jitter, no secret
         )  # fmt: skip
         if share:
@@ -167,7 +169,7 @@ class Leg:
             call = Warm().warm(call)
         return Stage(
             calling.task, cached.cache(call) if cached else call, roll=roll, onward=onward,
-            places=lambda: governor.limit * 2 + _READ_AHEAD, fatal=self._fatal, cached=cached, name=self.name, after=calling.after,
+            places=lambda: governor.limit * 2 + _READ_AHEAD, fatal=self._fatal, cached=cached, name=self.name, said=calling.info.name, after=calling.after,
             when=calling.when, failure=calling.failure, batch=calling.batch, begin_no_more=self.close,
         )  # fmt: skip
 

@@ -85,17 +85,19 @@ class Stage:
         fatal: Callable[[HeadraceError], None],
         cached: Cached | None = None,
         name: str = "",
+        said: str = "",
         after: After = After.EXTEND,
         when: Callable[[Item], bool] | None = None,
         failure: str = "",
         batch: int = 256,
         begin_no_more: Callable[[str], None] = lambda _reason: None,
     ) -> None:
-        """`onward` is None for the last stage. `cached` is None for a task whose answers are not reusable. `places` says
+        """`name` is empty where there is only one, which sentences call `said`. `onward` is None for the last stage. `cached` is None for a task whose answers are not reusable. `places` says
         how many passages may hold a place at this moment. `fatal` is told of errors that end the run. Items for which
         `when` is not so pass by as they are; those that fail go on with why in the column `failure`, where there is one. `batch` of them are looked up in the store together.
         After `begin_no_more` calls that were not begun raise an error that leaves their item pending."""
         self.name = name
+        self._said = said or name
         self._task, self._call, self._cached = task, call, cached
         self._roll, self._onward, self._fatal = roll, onward, fatal
         self._after, self._when, self._failure, self._batch = after, when, failure, batch
@@ -266,7 +268,7 @@ class Stage:
         elif value:
             await self._hand_on([taken], [])
         else:
-            await self._roll.end([dropped(taken, f"filtered by {self.name}", self.name)])
+            await self._roll.end([dropped(taken, f"filtered by {self._said}", self.name)])
 
     async def _fail(self, passage: Passage, error: HeadraceError) -> None:
         onward: list[Passage] = []
@@ -305,7 +307,7 @@ class Stage:
     async def _spread(self, passage: Passage, values: Any) -> None:
         if not isinstance(values, list | tuple):
             error = AnswerError(
-                f"{self.name} gave {type(values).__name__}, no list of items.", hint="Let it return a list."
+                f"{self._said} gave {type(values).__name__}, no list of items.", hint="Let it return a list."
             )
             await self._roll.end([failed(passage, error, self.name)])
             return
@@ -317,7 +319,7 @@ class Stage:
         if self._out is not None:
             await self._roll.end([dropped(passage, *self._out)])
         elif not self._stopping:  # else it is taken apart again when the run goes on
-            await self._roll.end([dropped(passage, made_into(len(values), self.name), self.name)])
+            await self._roll.end([dropped(passage, made_into(len(values), self._said), self.name)])
 
     def _few(self) -> int:
         """Places of a stage that makes items: as many as make so many that their values fit into memory."""

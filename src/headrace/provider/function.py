@@ -13,10 +13,11 @@ from headrace.provider.threads import Threads
 Function = Callable[[Any], Any]
 
 
-def function_call(function: Any, threads: Threads) -> Call:
-    """A Call that hands the request's item to `function` and gives back its result as JSON."""
+def function_call(function: Any, threads: Threads, *, on_loop: bool) -> Call:
+    """A Call that hands the request's item to `function`, which is async where it runs on the loop, and gives back its
+    result as JSON."""
     function = called(function)
-    run = _on_loop(function) if is_async(function) else _in_thread(function, threads)
+    run = _on_loop(function) if on_loop else _in_thread(function, threads)
 
     async def call(request: Request) -> Reply:
         return await run(request.item)
@@ -30,11 +31,6 @@ def called(work: Any, *, plain: bool = False) -> Any:
     if isinstance(work, type) or not (callable(getattr(work, "invoke", None)) and hasattr(work, "ainvoke")):
         return work
     return work.invoke if plain or not callable(work.ainvoke) else work.ainvoke
-
-
-def is_async(function: Any) -> bool:
-    function = called(function)
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - the method, not whether there is one
 
 
 def _on_loop(function: Function) -> Callable[[Any], Awaitable[Reply]]:

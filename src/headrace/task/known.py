@@ -41,7 +41,7 @@ class Columns:
                     f"{stage} names {name!r}, and there is no such column.", hint=f"Did you mean {near[0]!r}?"
                 )
 
-    def unsure(self, wanted: Iterable[str]) -> list[str]:
+    def unknown(self, wanted: Iterable[str]) -> list[str]:
         """Those of which nobody knows before the first item comes."""
         return [name for name in wanted if self.names is None and name not in self._promised]
 
