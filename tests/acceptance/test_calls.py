@@ -90,6 +90,29 @@ def test_from_python_too(tmp_path: Path) -> None:
     assert report.themes is not None
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("calls", str(TABLE)), ["=== the question, for the first row", "Summarise this phone call", '"sentiment"']),
+        (
+            ("tweets", str(TABLE.with_name("tweets.csv"))),
+            ["=== screen, for the first row", "=== deep dive\n", "\n{text}\n"],
+        ),
+        (
+            ("audit", str(TABLE.with_name("brands.csv"))),
+            ["=== queries, for the first row", "=== analysis\n", "{answer}"],
+        ),
+        (("documents", str(TABLE.parent)), ["=== context\n", "=== facts\n", "=== quality\n", "{title}"]),
+    ],
+)
+def test_what_would_be_asked_is_shown(words: tuple[str, ...], shown: list[str], cli: Cli) -> None:
+    """Each question of an application, and whether it is that of the first row; nothing is asked or written."""
+    ended = fine(cli.run(*words, "--model", "openai:none", "--show-prompt"))
+    for each in shown:
+        assert each in ended.out
+    assert list(cli.folder.iterdir()) == []
+
+
 def test_how_many_at_once_is_a_setting(cli: Cli) -> None:
     """C2: `--concurrency`, or HEADRACE_CONCURRENCY, is what BATCH_SIZE was; calls in flight are the fewer of it and the rows."""
     with simulator("--latency", "0.3") as provider:

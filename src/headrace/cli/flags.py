@@ -126,9 +126,7 @@ def add_application(words: argparse.ArgumentParser) -> None:
     """What an application takes of them: it knows itself what to ask."""
     asked = [FLAGS[name] for name in ("model", "base-url", "temperature", "max-tokens", "param")]
     _add(words, words.add_argument_group("which model"), asked)
-    _add(
-        words, words.add_argument_group("which rows, which run"), [flag for flag in _READ if flag.name != "show-prompt"]
-    )
+    _add(words, words.add_argument_group("which rows, which run"), _READ)
     add_run_arguments(words)
 
 

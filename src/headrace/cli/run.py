@@ -35,6 +35,7 @@ __all__ = [
     "model_of",
     "run",
     "settings_of",
+    "show_prompt",
     "wishes_of",
     "work_of",
 ]
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         print(clean(str(work)))
         return 0
     if args.show_prompt and isinstance(work, Ask):
-        return asyncio.run(_show_prompt(work, items, args.key))
+        return asyncio.run(show_prompt(work, items, args.key))
     settings = settings_of(args, key=args.key, name=args.name, first=args.first)
     return execute(work, items, settings, wishes_of(args, args.input))
 
@@ -130,7 +131,8 @@ def wishes_of(args: argparse.Namespace, source: str) -> Wishes:
     return Wishes(args.output, args.report, args.quiet, args.events, configuration.said())
 
 
-async def _show_prompt(work: Ask[Any], items: Table, key: str | None) -> int:
+async def show_prompt(work: Ask[Any], items: Table, key: str | None) -> int:
+    """What would be sent for the first row."""
     source = with_images(open_source(items, key=key, first=1), Pipeline(work), items)
     async for batch in source:
         request = request_of(work, batch[0], os.environ)
