@@ -86,6 +86,36 @@ def test_a_slow_stage_slows_those_before_it_in_bounded_memory() -> None:
     assert run(main()) < 1500
 
 
+def test_a_slow_stage_slows_those_before_it_and_nothing_else() -> None:
+    """What is behind it, and a run beside it on the same store, keep their own time; what is before it waits."""
+    before, slow, after = Work(0.1), Work(50.0), Work(1.0)
+    other, last = Work(1.0), Work(0.5)
+
+    async def main() -> tuple[list[Outcome[Any]], float, float]:
+        loop, store, rows = asyncio.get_running_loop(), MemoryStore(Memory()), Rows(texts(3000), batch=10)
+        begun_s = loop.time()
+        first = line(Pipeline(before, slow, after), rows, store)
+        slowed = asyncio.ensure_future(all_of(first))
+        beside = await all_of(line(Pipeline(other, last), Rows(texts(100)), store, name="beside"))
+        took_s = loop.time() - begun_s
+        assert slow.done == 0
+        while slow.done < 40:
+            await asyncio.sleep(1.0)
+        assert before.done < 1200
+        assert rows.given < 1500
+        slow_s = slow.last_s
+        first.interrupt()
+        await slowed
+        return beside, took_s, slow_s
+
+    beside, took_s, slow_s = run(main())
+    assert len(beside) == 100
+    assert took_s <= 1.05 * (100 / 10 * 1.0 + 0.5)
+    assert slow_s == pytest.approx(4 * 50.0, rel=0.01)
+    assert after.done >= 40
+    assert after.last_s <= slow.last_s + 1.1
+
+
 def test_what_fails_at_one_stage_leaves_there_and_the_others_go_on() -> None:
     """A failed item ends with the error and the name of its stage; no later stage sees it."""
     first, second = Work(0.1, fails=frozenset({"t003"})), Work(0.1, fails=frozenset({"t007"}))
