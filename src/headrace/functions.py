@@ -2,11 +2,16 @@
 errors say which stage they are of."""
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from headrace.core.call import Call, Request, StillRunning
+import msgspec
+
+from headrace.core.call import Call, StillRunning
 from headrace.core.errors import AttemptTimeout, FunctionError, HeadraceError, UsageError
+from headrace.core.item import Item
+from headrace.core.jsonform import json_form
 from headrace.task.function import FunctionTask
 from headrace.task.stages import Reduce
 from headrace.task.work import Map
@@ -16,7 +21,7 @@ def reducing(task: FunctionTask, call: Call, timeout_s: float) -> Callable[[Any]
     async def reduced(gathered: Any) -> Any:
         try:
             async with asyncio.timeout(timeout_s):
-                reply = await call(Request(task.digest, item=gathered))
+                reply = await call(task.request(Item("", 0, gathered)))
         except TimeoutError:
             raise AttemptTimeout(
                 f"No answer within {timeout_s:g} s.", hint="Allow more with --timeout (timeout=) if it takes that long."
@@ -26,6 +31,17 @@ def reducing(task: FunctionTask, call: Call, timeout_s: float) -> Callable[[Any]
         return task.value(reply)
 
     return reduced
+
+
+def check_start(name: str, start: Any) -> None:
+    """Raises UsageError for what no group can begin with: each gets a copy, and it is part of what is kept of the run."""
+    try:
+        msgspec.json.encode(copy.deepcopy(start), enc_hook=json_form)
+    except Exception as error:
+        raise UsageError(
+            f"The start of {name} is {type(start).__name__}, which cannot be copied and written as JSON ({error}).",
+            hint="Begin with text, numbers, lists, dicts or sets, and let the fold make of them what it needs.",
+        ) from error
 
 
 def groups_at_once(work: Reduce) -> int:

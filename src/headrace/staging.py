@@ -1,7 +1,6 @@
 """The stages of a pipeline become the stages of a run: each with its task, what it calls, and what is known of the
 columns behind it. Enters a pipeline and the columns of its source; raises UsageError where they do not fit."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +13,6 @@ from headrace.core.digest import Digest, digest_of
 from headrace.core.errors import ItemError, UsageError
 from headrace.core.event import StageInfo
 from headrace.core.item import Item
-from headrace.core.jsonform import json_form
 from headrace.core.limits import Unit
 from headrace.core.ports import Task
 from headrace.endpoints import Close, Endpoint, endpoint_of, fetching, function_endpoint, process_endpoint
@@ -25,7 +23,7 @@ from headrace.engine.runner import Local
 from headrace.engine.stage import After, Next, Step
 from headrace.engine.steps import Gather, Sieve, Spread
 from headrace.flow.most import CAP
-from headrace.functions import groups_at_once, label_of, map_of, quick, reducing
+from headrace.functions import check_start, groups_at_once, label_of, map_of, quick, reducing
 from headrace.funding import Funded
 from headrace.provider.messages import LEAST_CACHED
 from headrace.question import ask_spec, asked, model_of
@@ -279,27 +277,26 @@ class _Maker:
         if work.by:
             self._columns.check(name, [work.by])
         self._columns.forget()
-        try:
-            msgspec.json.encode(copy.deepcopy(work.start), enc_hook=json_form)
-        except Exception as error:
-            raise UsageError(
-                f"The start of {name} is {type(work.start).__name__}, which cannot be copied and written as JSON ({error}).",
-                hint="Begin with text, numbers, lists, dicts or sets, and let the fold make of them what it needs.",
-            ) from error
-        endpoint, function = None, None
+        check_start(name, work.start)
+        endpoint, task = None, None
         if work.function is not None:
             given = map_of(work.function)
             endpoint = function_endpoint(given, self._environ)
-            function = reducing(FunctionTask(given.function), endpoint.call, self._settings.timeout_s)
+            task = FunctionTask(given.function, name=given.name, version=given.version)
 
         def make(name: str, roll: Roll, onward: Next | None) -> Step:
+            function = None
+            if task is not None and endpoint is not None:
+                call = roll.remembering(task).cache(endpoint.call) if task.reusable else endpoint.call
+                function = reducing(task, call, self._settings.timeout_s)
             return Gather(
                 name, roll, onward, by=work.by, every=work.every, by_source=work.each, fold=work.fold,
                 start=work.start, function=function, at_once=groups_at_once(work),
             )  # fmt: skip
 
         spec = {"by": work.by, "every": work.every, "each": work.each, "start": work.start}
-        functions = [label_of(each) for each in (work.fold, work.function) if each is not None]
+        functions = [label_of(work.fold)] if work.fold is not None else []
+        functions += [task.digest.hex()] if task is not None else []
         local = Local(StageInfo(name, "reduce"), make, work.each, holds=not work.each)
         schema = {} if work.function is None else schema_told(given.function)
         return [Made(local, ["reduce", {**spec, "functions": functions}], spec, endpoint, schema=schema)]

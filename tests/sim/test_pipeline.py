@@ -691,6 +691,26 @@ def test_a_stage_alone_has_its_name_in_sentences() -> None:
     assert said == ["expand gave int, no list of items.", "made into 0 by expand", "filtered by filter"]
 
 
+def test_a_reduce_does_not_run_again_what_has_a_name_and_a_version() -> None:
+    """Not for what it was given before; anew where rows, version or the user's word (fresh) differ."""
+    ran: list[int] = []
+
+    async def total(rows: list[Any]) -> int:
+        ran.append(len(rows))
+        return len(rows)
+
+    memory = Memory()
+    for version, many, fresh, expected in [
+        ("1", 6, False, [3, 3]), ("1", 6, False, []), ("1", 7, False, [1]), ("2", 6, False, [3, 3]),
+        ("2", 6, True, [3, 3]), ("", 6, False, [3, 3]), ("", 6, False, [3, 3]),
+    ]:  # fmt: skip
+        ran.clear()
+        stage = Reduce(Map(total, name="total", version=version), every=3)
+        found, _ = went(Pipeline(stage), Rows(texts(many)), memory, fresh=fresh)
+        assert sum(map(value_of, found)) == many
+        assert ran == expected
+
+
 def test_an_interrupt_in_a_function_stays_one() -> None:
     """It is the user's word, whoever hears it first."""
 

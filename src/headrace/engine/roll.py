@@ -15,7 +15,8 @@ import msgspec
 from headrace.core.errors import RepeatedKey
 from headrace.core.event import Event, ItemsMade, ItemsRead, ItemsServed, Settled, SourceRead
 from headrace.core.item import Failure, Item, Outcome
-from headrace.core.ports import Done, Store
+from headrace.core.ports import Done, Store, Task
+from headrace.engine.cached import Cached
 from headrace.engine.passage import Passage, failed
 
 _END = None
@@ -39,11 +40,13 @@ class Roll:
         ordered: bool = False,
         by_source: bool = False,
         in_flight: int | None = None,
+        since: float = 0.0,
     ) -> None:
         """`keyed`: keys come from a column, so that they may repeat. `keep_failures`: what failed in an earlier session
         stays so. `ordered` gives outcomes in the order of the source, reading no further once that is a few times
         `places` past the first unfinished item. `by_source`: it is asked how many are open of each source item.
-        `in_flight`: so many items of the source are worked on at most."""
+        `in_flight`: so many items of the source are worked on at most. `since`: no older answers are served."""
+        self._since = since
         self._store, self._run, self._session, self._emit = store, run, session, emit
         self._keyed, self._keep_failures = keyed, keep_failures
         self._out = _Out()
@@ -64,6 +67,10 @@ class Roll:
     def open_at(self, position: int) -> int:
         """Items without outcome that are made of the source's item at this position, or are it."""
         return self._open[position] if self._open is not None else 0
+
+    def remembering(self, task: Task) -> Cached:
+        """The store's answers of a task of a stage that has no calls of its own."""
+        return Cached(self._store, task.value, asyncio.sleep, since=self._since)
 
     def watch(self, ended: Callable[[int], None]) -> None:
         """`ended` is told of each position at which an item ended."""

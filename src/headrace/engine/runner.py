@@ -165,7 +165,7 @@ class Runner:
             self._store, self.info.id, self.info.session, emit=self._emit, places=self._room,
             keyed=settings.keyed, keep_failures=not settings.retry_failed, ordered=settings.ordered,
             by_source=any(isinstance(stage, Local) and stage.by_source for stage in self._stages),
-            in_flight=settings.in_flight,
+            in_flight=settings.in_flight, since=self.info.started_at if settings.fresh else 0.0,
         )  # fmt: skip
         told = None
         if len(self._stages) > 1:

@@ -322,9 +322,7 @@ class Tally:
     def _state(self) -> State:
         if self._ended is not None:
             return "ended"
-        if self._stop_reason:
-            return "stopping"
-        return "running" if self._started is not None else "starting"
+        return "stopping" if self._stop_reason else "running" if self._started is not None else "starting"
 
     def _hold(self, now_s: float) -> Hold | None:
         held = self._held

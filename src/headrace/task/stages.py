@@ -94,8 +94,9 @@ class Reduce(msgspec.Struct, frozen=True):
     or, with `each`, of all that was made of one item of the source, as soon as the last of it is there.
 
     `function` (or a Map of one) gets the list of their rows, in the order of the source; without it the list itself is
-    the value, as the column `items`. With `fold`, a quick function of (value so far, row), the rows are not kept: the
-    value begins as `start`, and `function` gets what came of it. Rows that are kept are held in memory.
+    the value, as the column `items`. A Map with a name and a version is not run again for what it was given before. With
+    `fold`, a quick function of (value so far, row), the rows are not kept: the value begins as `start`, and `function`
+    gets what came of it. Rows that are kept are held in memory.
     """
 
     function: Function | Map | None = None
