@@ -167,6 +167,7 @@ def test_phases_are_announced_with_their_count(cli: Cli) -> None:
     assert "25 calls at a time" in told
     assert "screen begins with 25 items" in told
     assert "deep dive begins with 4 items" in told
+    assert "top begins" not in told
     events = [json.loads(line) for line in fine(cli.run(*words, "--top", "4", "--json")).err.splitlines()]
     stages = [(event["stage"], event["items"]) for event in events if event["event"] == "stage"]
     assert ("deep dive", 4) in stages
