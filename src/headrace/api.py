@@ -235,6 +235,7 @@ async def _going(made: Assembled, *, progress: bool | None) -> AsyncIterator[Non
             await asyncio.gather(watching, return_exceptions=True)
         await made.close()
         snapshot = made.runner.tally.snapshot(loop.time())
+        _warn(made.late_notices() if snapshot.calls else ())
         if shown is not None and snapshot.run:  # one that could not begin has nothing to sum up
             with suppress(Exception):  # a display that is gone is no reason to lose a run
                 shown.finish(snapshot)

@@ -51,6 +51,8 @@ class Assembled(msgspec.Struct, frozen=True):
     close: Close
     notices: tuple[str, ...]
     """What a person should know before it starts: sentences, each to be told once."""
+    late_notices: Callable[[], tuple[str, ...]]
+    """The same of what is found out while it goes on: to be asked when it has ended and made calls."""
 
     def results(self, history: History) -> tuple[RunInfo, History]:
         """The run as its results are written: with its items, also where the store keeps none and they can be read
@@ -104,7 +106,7 @@ def assemble(
     unjoined = () if settings.keep_prompts or again else (_UNJOINED,)
     schema = last.schema if last is not None else None
     notices = (*source.notices, *unjoined, *made.notices)
-    return Assembled(runner, opened, source, rows, schema or None, restore, close, notices)
+    return Assembled(runner, opened, source, rows, schema or None, restore, close, notices, made.late_notices)
 
 
 def with_images(source: Source, pipeline: Pipeline[Any], items: Any) -> Source:

@@ -6,9 +6,9 @@ Enters a model or a function and the environment, leaves an Endpoint: what to ca
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -67,7 +67,9 @@ class Endpoint(msgspec.Struct, frozen=True):
     warms: bool = False
     """Whether its prompt cache has nothing before a first answer began."""
     priced: Callable[[], Priced] = _unpriced
-    """Looks its price up, once; that may take a fifth of a second."""
+    """Looks its price up, once."""
+    is_late: bool = False
+    """Whether that takes a fifth of a second, for which a first call need not wait."""
 
     @property
     def price(self) -> Price | None:
@@ -87,26 +89,41 @@ def endpoint_of(
     where the model cannot be reached with what is there, MissingKey where its key is missing."""
     endpoint = _endpoint_of(model, environ, to_call=to_call)
     told = Path(environ[PRICES]) if prices is None and environ.get(PRICES) else prices
-    return msgspec.structs.replace(endpoint, priced=_pricing(model, endpoint, told, params or {}))
+    priced, is_late = _pricing(model, endpoint, told, params or {})
+    return msgspec.structs.replace(endpoint, priced=priced, is_late=is_late)
 
 
-def _pricing(model: Model, endpoint: Endpoint, prices: Path | None, params: Mapping[str, Any]) -> Callable[[], Priced]:
+def _pricing(
+    model: Model, endpoint: Endpoint, prices: Path | None, params: Mapping[str, Any]
+) -> tuple[Callable[[], Priced], bool]:
     """The user's own price, else that of the address. A simulated model costs nothing that anybody would pay; what runs
     on this machine is paid for otherwise."""
     own = prices_of(read_mapping(prices), str(prices)).find(model.spec) if prices is not None else None
     base_url = endpoint.identity[1]
+    if own is not None or model.scheme == "local":
+        return lambda: Priced(own or FREE), False
+    if not base_url or urlsplit(base_url).hostname in _NEAR:
+        return _unpriced, False
 
-    @cache
-    def priced() -> Priced:
-        if own is not None:
-            return Priced(own)
-        if model.scheme == "local":
-            return Priced(FREE)
-        if not base_url or urlsplit(base_url).hostname in _NEAR:
-            return Priced()
+    def look_up() -> Priced:
         return bundled(model.name, base_url, datetime.now(UTC), params=params)
 
-    return priced
+    return Once(look_up), True
+
+
+class Once:
+    """A look-up that is made once, whichever threads ask; the others wait for it."""
+
+    def __init__(self, look_up: Callable[[], Priced]) -> None:
+        self._look_up = look_up
+        self._found: Priced | None = None
+        self._lock = Lock()
+
+    def __call__(self) -> Priced:
+        with self._lock:
+            if self._found is None:
+                self._found = self._look_up()
+            return self._found
 
 
 def _endpoint_of(model: Model, environ: Mapping[str, str], *, to_call: bool) -> Endpoint:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import headrace as hr
 from acceptance.cli import Cli
+from headrace.task.price import Price, Priced, Rate
 from simulator import Simulator, simulator
 
 INPUT, OUTPUT = 150.0, 600.0
@@ -91,3 +93,63 @@ def test_a_price_file_that_is_wrong_stops_the_run_before_it_begins(cli: Cli, pro
     missing = cli.run("run", "t.csv", *ASK, "--prices", "none.toml")
     assert "none.toml cannot be read" in missing.error
     assert provider.ledger(items=False)["requests"] == 0
+
+
+def test_the_first_call_waits_for_no_price_and_none_goes_unpriced(
+    provider: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hosted model's price is looked up while its first call is on its way, once; each call is priced with it. A rerun
+    that the store serves looks nothing up."""
+    provider.reset()
+    sent: list[int] = []
+
+    def look_up(*_args: object, **_named: object) -> Priced:
+        sent.append(next((n for n in (requests() for _ in range(500)) if n), 0))
+        return Priced(Price((Rate(0, INPUT, INPUT, INPUT, OUTPUT, OUTPUT),)))
+
+    def requests() -> int:
+        return int(provider.ledger(items=False)["requests"])
+
+    monkeypatch.setattr("headrace.endpoints.bundled", look_up)
+    ask = hr.Ask("What is {item}?", model=hr.Model("openai:simulated", base_url=f"http://0.0.0.0:{provider.port}/v1"))
+    run = hr.run(ask, [f"thing {number}" for number in range(40)], store=tmp_path / "s.db", progress=False)
+    assert len(sent) == 1
+    assert sent[0] >= 1
+    assert run.ok == 40
+    assert all(outcome.usd for outcome in run)
+    assert run.usd == pytest.approx(billed(provider), abs=1e-8)
+    hr.run(ask, [f"thing {number}" for number in range(40)], store=tmp_path / "s.db", progress=False)
+    assert len(sent) == 1
+
+
+def test_with_a_budget_the_price_is_there_before_the_first_call(
+    provider: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a call may cost at most must be known to let it in."""
+    provider.reset()
+    sent: list[int] = []
+
+    def look_up(*_args: object, **_named: object) -> Priced:
+        sent.append(int(provider.ledger(items=False)["requests"]))
+        return Priced(Price((Rate(0, INPUT, INPUT, INPUT, OUTPUT, OUTPUT),)))
+
+    monkeypatch.setattr("headrace.endpoints.bundled", look_up)
+    model = hr.Model("openai:simulated", base_url=f"http://0.0.0.0:{provider.port}/v1")
+    run = hr.run(
+        hr.Ask("What is {item}?", model=model, max_tokens=50),
+        ["a", "b"],
+        store=tmp_path / "s.db",
+        budget=9,
+        progress=False,
+    )
+    assert (sent, run.ok) == ([0], 2)
+
+
+def test_an_unknown_price_is_told_once_calls_were_made(cli: Cli, provider: Simulator) -> None:
+    """Of a server that nobody knows: the run says so, and how many calls are of unknown cost is no secret."""
+    cli = Cli(cli.folder, HEADRACE_BASE_URL=f"http://0.0.0.0:{provider.port}/v1")
+    ended = cli.run("run", "t.csv", *ASK, "-o", "out.csv")
+    assert ended.status == 0, ended.err
+    assert ended.err.count("No price is known for simulated at http://0.0.0.0") == 1
+    again = cli.run("run", "t.csv", *ASK, "-o", "out.csv")
+    assert "No price" not in again.err

@@ -122,6 +122,8 @@ async def _execute(run: _Run) -> int:
             await made.close()
             signals.forget()  # Ctrl-C ends the writing of results as it ends anything
             snapshot = tally.snapshot(loop.time())
+            for notice in made.late_notices() if snapshot.calls else ():
+                onlooker.notice(notice)
         info = made.runner.info
         # also where the deadline has passed: what is there by then is wanted
         is_wanted = made.runner.error is None and info.status != "interrupted"

@@ -34,6 +34,8 @@ RETRIES_MOST, FIRST_RETRIES_MOST = 10, 50
 """So many calls wait for the retry budget at most: in ten seconds it has room for one, where nothing is answered. The
 first retry of an item is worth more than its third."""
 
+_SENT_S = 0.05
+"""By then a first call is on its way."""
 _MAYBE_DONE = frozenset({408, 499, 504, 524})
 """Somebody between us and the model gave up waiting for it: it may have answered, and be paid for that."""
 
@@ -79,10 +81,12 @@ class Governed:
         chance: Callable[[], float],
         late: Late | None = None,
         price: Price | None = None,
+        late_price: Callable[[], Price | None] | None = None,
         stage: str = "",
     ) -> None:
         """`late` is told of replies that come after their call was given up. Without a `price`, what calls cost stays
-        unknown. `stage` is named in the events."""
+        unknown; `late_price` is looked up in a thread while the first call is on its way. `stage` is named in the
+        events."""
         self.governor = governor
         self.lane = lane
         self.watch = watch
@@ -92,6 +96,7 @@ class Governed:
         self._chance = chance
         self._late = late
         self._price = price
+        self._late_price = late_price
         self._most = Most()
         self._stage = stage
 
@@ -141,6 +146,7 @@ class Governed:
         self.sent += 1
         self.watch.begin(attempt, loop)
         over = _Over()
+        self._look_price_up(loop)
         try:
             return self._answered(await call(request), attempt, ticket, tries, over, loop)
         except asyncio.CancelledError:
@@ -224,19 +230,32 @@ class Governed:
 
     def _cost(self, reply: Reply) -> float | None:
         """What an answer cost; some providers tell it themselves."""
-        if reply.usd is not None or self._price is None:
+        price = None if reply.usd is not None else self._known_price()
+        if price is None:
             return reply.usd
-        return self._price.usd(
+        return price.usd(
             reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens, reply.written_tokens
         )
+
+    def _look_price_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread, while the first call is on its way."""
+        if self.sent == 1 and self._late_price is not None:
+            loop.call_later(_SENT_S, loop.run_in_executor, None, self._late_price)
+
+    def _known_price(self) -> Price | None:
+        """Waits for the look-up, where it still goes on."""
+        if self._late_price is not None:
+            self._price, self._late_price = self._late_price(), None
+        return self._price
 
     def _at_most(self, size: Size, ticket: Ticket) -> float | None:
         """What a call that was given up may have cost. Where the request names no maximum output, as much output as such
         calls have."""
-        if self._price is None or ticket.cost.usd:
+        price = None if ticket.cost.usd else self._known_price()
+        if price is None:
             return ticket.cost.usd or None
         out = ticket.cost.output_tokens if size.max_output is None else size.max_output
-        return self._price.worst(max(size.tokens, ticket.cost.input_tokens), out)
+        return price.worst(max(size.tokens, ticket.cost.input_tokens), out)
 
     def _timed_out(self, attempt: Attempt, more: str = "") -> AttemptTimeout:
         return AttemptTimeout(
