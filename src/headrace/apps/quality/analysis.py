@@ -2,14 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 import headrace as hr
 from headrace.apps.quality import rules_checks, rules_reach, rules_shape, rules_state, rules_world
-from headrace.apps.quality.doubts import GENERAL, PROMPT, QUESTIONS, SYSTEM, VERDICT, doubts, shown
+from headrace.apps.quality.doubts import GENERAL, PROMPT, QUESTIONS, SYSTEM, VERDICT, Doubt, doubts, shown
 from headrace.apps.quality.findings import (
     STORE,
     STRATEGIES,
@@ -20,7 +20,7 @@ from headrace.apps.quality.findings import (
     Uncertain,
     Unread,
 )
-from headrace.apps.quality.reading import Module, read
+from headrace.apps.quality.reading import Function, Module, read
 from headrace.apps.quality.rule import RULES
 
 FILES_OF_RULES = (rules_checks, rules_reach, rules_world, rules_state, rules_shape)
@@ -136,6 +136,7 @@ def _look(path: str | os.PathLike[str], strategy: Strategy, exclude: Sequence[st
 
 
 def _look_at(module: Module, strategy: Strategy, looked: _Looked, ignore: Collection[str]) -> None:
+    """All of a file, or where that is nested too deeply nothing of it."""
     rules = [] if strategy == "model" else [each for each in RULES.values() if each.id not in ignore]
     findings: list[Finding] = []
     uncertain: list[Uncertain] = []
@@ -143,24 +144,28 @@ def _look_at(module: Module, strategy: Strategy, looked: _Looked, ignore: Collec
     for test in module.tests:
         found = [each for rule in rules for each in rule.findings(test)]
         findings += found
-        is_clear = any(each.severity == "high" for each in found)  # it is to be rewritten anyway
-        left = [] if is_clear else list(doubts(test))
-        if strategy == "model":
-            left = [(question, "every test is asked about") for question in GENERAL]
-        left = [(question, why) for question, why in left if question not in ignore]
+        left = [each for each in _left(test, strategy, found) if each[0] not in ignore]
         if not left:
             continue
-        doubt = Uncertain(
-            module.path, test.node.lineno, test.name, tuple(each for each, _ in left), tuple(why for _, why in left)
-        )
+        questions, reasons = zip(*left, strict=True)
+        doubt = Uncertain(module.path, test.node.lineno, test.name, questions, reasons)
         uncertain.append(doubt)
-        code = shown(test) if strategy != "rules" else ""
-        items += _items(doubt, code) if strategy != "rules" else []
+        if strategy != "rules":
+            items += _items(doubt, shown(test))
     looked.files += 1
     looked.tests += len(module.tests)
     looked.findings += findings
     looked.uncertain += uncertain
     looked.items += items
+
+
+def _left(test: Function, strategy: Strategy, found: Sequence[Finding]) -> Iterable[Doubt]:
+    """What is to be asked about a test."""
+    if strategy == "model":
+        return [(question, "every test is asked about") for question in GENERAL]
+    if any(each.severity == "high" for each in found):  # it is to be rewritten anyway
+        return []
+    return doubts(test)
 
 
 def _items(doubt: Uncertain, code: str) -> list[dict[str, str]]:
