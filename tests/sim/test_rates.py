@@ -317,6 +317,29 @@ def test_p17_after_an_outage_of_refusals_work_goes_on_at_once(hint: float | None
     assert result.used(600, from_s=420.0) >= 0.5
 
 
+@pytest.mark.parametrize(("share", "most_s"), [(0.01, 50.0), (0.05, 450.0), (0.1, 250.0), (0.2, 600.0)])
+def test_refusals_at_random_do_not_take_the_pace_down(share: float, most_s: float) -> None:
+    """A gateway that refuses so large a share whatever is sent, without limits: 1,000 calls of a second are done soon."""
+    for seed in range(max(2, round(20 * SCALE))):
+        server = Server(faults=[Fault(0.0, math.inf, End.THROTTLED, share=share)])
+        gate = Gate(Concurrency(start=20, most=1000))
+        items = [Item(Cost()) for _ in range(1000)]
+        result = simulate(gate, server, latency=lognormal(1.0), seconds=3600.0, seed=seed, items=items)
+        assert result.delivered == 1000
+        assert result.finished_s <= most_s
+
+
+@pytest.mark.parametrize(("kind", "least"), [("sliding", 0.4), ("fixed", 0.7), ("bucket", 0.4)])
+def test_a_limit_is_used_although_one_in_ten_is_refused_at_random(kind: str, least: float) -> None:
+    """Chance on top of a hidden limit: neither takes the pace down to nothing, nor is the limit run against for long."""
+    for seed in range(max(1, round(5 * SCALE))):
+        server = Server([MINUTES[kind](600, REQUESTS)], faults=[Fault(0.0, math.inf, End.THROTTLED, share=0.1)])
+        gate = Gate(Concurrency(start=20, most=1000))
+        result = simulate(gate, server, latency=lognormal(1.0), seconds=900.0, seed=seed)
+        assert result.used(600, from_s=120.0) >= least
+        assert result.refused_share(120.0) <= 0.3
+
+
 @settings(max_examples=max(10, int(100 * SCALE)))
 @given(st.integers(0, 1 << 30), st.sampled_from(sorted(MINUTES | SECONDS)), st.sampled_from(["exact", 1.0, 7.0, 40.0]))
 def test_p10_a_hint_is_never_gone_before(seed: int, kind: str, hint: str | float) -> None:

@@ -50,8 +50,10 @@ CROWDED, CERTAIN = 0.05, 4.0
 """Share of refusals past a limit, at least, and the likelihood ratio (its logarithm) from which they are one's. Where 1 %
 are refused by chance, that is three within some forty calls, which chance brings once in 3,600; of 10 % it takes 34."""
 CALLS, CALLS_MOST, STRAYS_MOST = 100.0, 1000.0, 0.02
-"""The first stray is taken for one in so many at least; calls older than the last so many count half; and so large a share
-is never more than chance."""
+"""The first stray is taken for one in so many at least; calls older than the last so many count half; and a larger share
+is not taken for chance, unless `Chance` has proven it."""
+TIMES, PROVEN = 2.0, 3.0
+"""What is crowded, of a larger share; and as how many strays it counts when it is proven: what comes then counts more."""
 
 
 class Sent(Protocol):
@@ -259,8 +261,9 @@ class Blame:
         return self._settle(Unit.REQUESTS), doubt.ticket, doubt.accepted, doubt.retry_after_s
 
     def forget(self) -> None:
-        """What was found was no limit."""
+        """What was found was no limit, nor is what is in doubt."""
         self.found, self._acquitted = None, False
+        self._acquit()
 
     def _acquit(self) -> None:
         """The refusal was for no limit."""
@@ -289,16 +292,31 @@ class Blame:
 class Background:
     """The share of calls that are refused at any pace, and whether there are more of late: CUSUM (Page, 1954)."""
 
-    __slots__ = ("_calls", "_excess", "_strays", "_unsure")
+    __slots__ = ("_calls", "_excess", "_most", "_strays", "_unsure")
 
     def __init__(self) -> None:
         self._calls, self._strays = CALLS, 0.0
+        self._most = STRAYS_MOST
         self._excess = 0.0
         self._unsure = 0  # strays that belong to the excess
 
+    def assume(self, share: float) -> None:
+        """So large a share was proven to be chance."""
+        self._calls, self._strays = PROVEN / share, PROVEN
+        self._excess, self._unsure = 0.0, 0
+        self._most = max(STRAYS_MOST, share)
+
+    @property
+    def share(self) -> float:
+        return min(self._most, self._strays / self._calls)
+
+    @property
+    def _crowded(self) -> float:
+        return max(CROWDED, TIMES * self.share)
+
     def let_in(self) -> None:
         if self._excess > 0.0:
-            self._excess = max(0.0, self._excess + math.log(1.0 - CROWDED))
+            self._excess = max(0.0, self._excess + math.log((1.0 - self._crowded) / (1.0 - self.share)))
             if self._excess == 0.0:
                 self._unsure = 0
 
@@ -317,7 +335,7 @@ class Background:
         """Whether one more refusal is to be expected; where it is not, those that led up to it were a limit's as well."""
         if self._strays < 1.0:
             return False
-        self._excess += math.log(CROWDED / min(STRAYS_MOST, self._strays / self._calls))
+        self._excess += math.log(self._crowded / self.share)
         if self._excess < CERTAIN:
             return True
         self._strays = max(0.0, self._strays - self._unsure)

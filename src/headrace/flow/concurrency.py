@@ -148,6 +148,11 @@ class Ceiling:
         self.level = level
         self._fresh_until_s = -math.inf
 
+    def forget(self) -> None:
+        """Nothing was refused."""
+        self.level, self._cut_s = None, -math.inf
+        self._fresh_until_s = -math.inf
+
     def acquit(self, now_s: float) -> None:
         """The cuts of the last minute were for another limit: stand where the first of them was made."""
         if self.level is not None and now_s <= self._cut_s + MEMORY_S:
@@ -239,6 +244,10 @@ class Concurrency:
     def acquit(self, now_s: float) -> None:
         """The refusals of the last minute were for another limit."""
         self.ceiling.acquit(now_s)
+
+    def forget(self) -> None:
+        """No refusal so far was for calls in flight."""
+        self.ceiling.forget()
 
     def calm(self, now_s: float, seconds: float = 15.0) -> None:
         """No growth for so long."""

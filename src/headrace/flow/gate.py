@@ -7,7 +7,7 @@
 5. Where few of many calls are refused, a refusal that names no limit, nor shows one used up, is that call's own matter:
    some gateways refuse at random. It waits as it was told; the others go on. Once a rate was found, only where as many
    were refused below it (`Learner.expects`); not where calls in flight were cut and hardly any call of late was answered
-   that was sent with as many in flight.
+   that was sent with as many in flight. Of many calls, where slower was no cure (`Chance`).
 """
 
 import math
@@ -19,6 +19,7 @@ import msgspec
 from headrace.core.limits import Cost, End, Hints, Learnt, Unit, Use
 from headrace.flow.blame import Blame
 from headrace.flow.breaker import Breaker
+from headrace.flow.chance import Chance
 from headrace.flow.concurrency import Concurrency
 from headrace.flow.concurrency import Mark as Level
 from headrace.flow.rate import Mark, Rate
@@ -75,6 +76,7 @@ class Gate:
         self.held_until_s = -math.inf
         self.held_for = ""
         self._blame = Blame()
+        self._chance = Chance()
         self._limited = False
         """Whether a limit was met."""
         self._answered: deque[int] = deque(maxlen=SEEN)
@@ -144,6 +146,7 @@ class Gate:
         self._open.add(self._issued)
         in_flight = len(self._open)
         self._blame.sent(now_s, self._issued, in_flight)
+        self._chance.sent(now_s, self._issued)
         charged = []
         for (unit, _), rate in self.rates.items():
             amount = min(cost.of(unit), rate.most)
@@ -213,13 +216,26 @@ class Gate:
         """Whether a refusal is this call's own matter."""
         if hints is not None and (hints.blamed is not None or self._empty(hints) is not None):
             return False
+        if self._chance.refused(ticket.number, ticket.at_s, ticket.level.in_flight):
+            self._assume(now_s, self._chance.share)
+            return True
         if any(rate.learnt for rate in self.rates.values()):
             return self._blame.found is not Unit.CONCURRENCY and self._is_expected(ticket, now_s)
+        if self._chance.share:
+            return self._chance.explains()
         few = self._refused <= max(FEW, 1.0 / max(1, self._issued))
         if not few or self._issued < MANY:
             return False
         level = ticket.level.in_flight
         return not self._limited or sum(each >= level for each in self._answered) >= ENOUGH
+
+    def _assume(self, now_s: float, share: float) -> None:
+        """So many are refused whatever is done: what was made of refusals so far is void, or has to be shown anew."""
+        self._limited, self._refused = False, share
+        self._blame.forget()
+        self.concurrency.forget()
+        for rate in self.rates.values():
+            rate.assume(now_s, share)
 
     def _is_expected(self, ticket: Ticket, now_s: float) -> bool:
         """Whether the rate that was found is refused at any pace so often."""

@@ -46,6 +46,8 @@ estimate says: a small one would be let in, so its refusal would say nothing of 
 LOW, STRAY_CALLS = 0.5, 20
 """A refusal by so much of the way back to the estimate, after so many calls were let in, is none of a limit's, if no call
 sent beside it is refused, nor the probe after it. Buckets that are far from full refuse again sooner."""
+RUN_OF_SHARE = 0.4
+"""Where so large a share is refused that the calls between are fewer: so much of their mean."""
 BEYOND = 2.0
 """An estimate that is passed so far, with no more refusals than before, is no limit's."""
 DISPROVED = 2.2
@@ -222,7 +224,7 @@ class Learner:
         if self.estimate is None or self.blocked or generation != self.generation or not self._background.explains():
             return False
         run, self._run = self._run, 0
-        if run < STRAY_CALLS:
+        if run < min(STRAY_CALLS, RUN_OF_SHARE / max(1e-9, self._background.share)):
             return True
         if self._is_low(now_s):
             self._strayed(now_s)
@@ -232,6 +234,12 @@ class Learner:
             elif not self._appeal:
                 self._rise(now_s)
         return True
+
+    def assume(self, now_s: float, share: float) -> None:
+        """So many are refused whatever the pace: that alone is no sign of a limit, so see whether there is one."""
+        self._background.assume(share)
+        if self.estimate is not None:
+            self._rise(now_s)
 
     def _strayed(self, now_s: float) -> None:
         """A refusal was none of a limit's. So the limit itself is in doubt: see what a higher pace changes, each time

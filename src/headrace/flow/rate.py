@@ -194,6 +194,10 @@ class Rate:
             self._learner.unsent(mark.at_s)
         self.settle(now_s, mark, amount, 0.0, accepted=False)
 
+    def assume(self, now_s: float, share: float) -> None:
+        """So large a share of calls is refused whatever the pace."""
+        self._learner.assume(now_s, share)
+
     def expects(self, now_s: float, mark: Mark) -> bool:
         """Whether so few calls are refused beside that of `mark` that it is none of this limit's."""
         return self._learner.expects(now_s, generation=mark.generation)
