@@ -137,7 +137,10 @@ def test_some_failed(cli: Cli, pages: Site) -> None:
 
 WRONG = [
     (PIPELINE.replace('"top"', '"tpo"'), "Stage 3 is of the kind 'tpo'"),
-    (PIPELINE.replace("{text}?", "{txt}?"), "The prompt of ask names {txt}, and no such column comes to it. Did you mean {text}?"),
+    (
+        PIPELINE.replace("{text}?", "{txt}?"),
+        "The prompt of ask names {txt}, and no such column comes to it. Did you mean {text}?",
+    ),
     (PIPELINE.replace("score >= 0.3", "scor >= 0.3"), "filter names 'scor', and there is no such column"),
     (PIPELINE.replace("score >= 0.3", "label > 3"), "filter compares 'label' with a number"),
     (PIPELINE.replace("score >= 0.3", "__import__('os')"), "holds"),
