@@ -77,7 +77,8 @@ def assemble(
 ) -> Assembled:
     """Everything a run needs, checked as far as that is possible before the first call. `store` overrides the settings'.
 
-    Where it is not to call anybody, it may lack what only calls need: a key. Where the columns are not those that are asked about, `tell` is told what was guessed: it may be the wrong sheet.
+    Where it is not to call anybody, it may lack what only calls need: a key. Where the columns are not those that are
+    asked about, `tell` is told what was guessed: it may be the wrong sheet.
     """
     pipeline = work if isinstance(work, Pipeline) else Pipeline(work)
     _check(pipeline, settings)

@@ -144,6 +144,16 @@ def test_filtered_items_end_in_an_outcome_outside_the_results() -> None:
     assert MemoryStore(memory).counts("r").dropped == 6
 
 
+def test_what_was_never_asked_about_did_not_come_from_the_store() -> None:
+    """Items that a condition takes out, and those that another is expanded into, took no call: nor was one spared."""
+    memory = Memory()
+    found, _ = went(
+        Pipeline(Filter('text != "t001"'), Expand(lambda row: [{"n": 1}, {"n": 2}])), Rows(texts(3)), memory
+    )
+    assert len(found) == 4
+    assert not any(outcome.cached for outcome in [*found, *ends(memory).values()])
+
+
 def test_an_item_becomes_several_whose_keys_say_of_which() -> None:
     """An Expand over a function and over a column: children carry their parent's columns, and the parent its end."""
 

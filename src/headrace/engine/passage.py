@@ -36,7 +36,7 @@ class Passage(NamedTuple):
     source: Item
     """The source's item that it was made of."""
     took: Took | None = None
-    """None before the first stage."""
+    """None where no stage was asked anything for it yet."""
     before: Item | None = None
     """As the last stage got it that made a value; None where none did."""
     value: Any = None
@@ -69,9 +69,14 @@ def finished(passage: Passage, stage: str) -> Outcome:
     took, item = passage.took or NOTHING, passage.before or passage.item
     return Outcome(
         key=item.key, position=item.position, item=item.data, value=passage.value, attempts=took.attempts,
-        seconds=round(took.seconds, 4), usd=_cents(took.usd), cached=took.cached, stage=stage,
+        seconds=round(took.seconds, 4), usd=_cents(took.usd), cached=_is_served(passage), stage=stage,
         input_tokens=took.input_tokens, output_tokens=took.output_tokens, samples=passage.samples, agreement=passage.agreement,
     )  # fmt: skip
+
+
+def _is_served(passage: Passage) -> bool:
+    """Whether all that was asked for it came from the store."""
+    return passage.took is not None and passage.took.cached
 
 
 def _cents(usd: float | None) -> float | None:
@@ -96,6 +101,6 @@ def dropped(passage: Passage, reason: str, stage: str) -> Outcome:
     took, item = passage.took or NOTHING, passage.item
     return Outcome(
         key=item.key, position=item.position, item=item.data, dropped=reason, stage=stage, attempts=took.attempts,
-        seconds=took.seconds, usd=_cents(took.usd), cached=took.cached, input_tokens=took.input_tokens,
+        seconds=took.seconds, usd=_cents(took.usd), cached=_is_served(passage), input_tokens=took.input_tokens,
         output_tokens=took.output_tokens,
     )  # fmt: skip

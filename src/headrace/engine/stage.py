@@ -343,7 +343,7 @@ def spread(passage: Passage, values: Sequence[Any], onward: Callable[[Item, Any]
         for number, value in enumerate(values[start : start + _TOGETHER], start):
             key = f"{item.key}{KEY_SIGN}{number:0{width}}"
             before = msgspec.structs.replace(item, key=key)
-            made.append(Passage(onward(before, value), passage.source, NOTHING, before, value))
+            made.append(Passage(onward(before, value), passage.source, None, before, value))
         yield made
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.core.errors import FunctionError, HeadraceError, ItemError, Verdict
 from headrace.core.item import Item, extended
-from headrace.engine.passage import NOTHING, Passage, dropped, failed, finished
+from headrace.engine.passage import Passage, dropped, failed, finished
 from headrace.engine.roll import Roll
 from headrace.engine.stage import KEY_SIGN, Next, made_into, spread
 
@@ -245,7 +245,7 @@ class Gather(Reader):
             position = self._roll.read + number
             item = Item(f"{self.name}{KEY_SIGN}{mark}", position, {self._by: value} if self._by else {})
             source = item
-        return Passage(item, source, NOTHING)
+        return Passage(item, source)
 
     async def finish(self, *, whole: bool) -> None:
         await super().finish(whole=whole)

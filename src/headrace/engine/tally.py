@@ -201,9 +201,8 @@ class Tally:
         self._usages.setdefault(event.stage, Usage()).change(event)
 
     def _on_budget(self, event: BudgetUsed) -> None:
-        self._budget = msgspec.structs.replace(
-            event, spent_usd=event.spent_usd - self._usd
-        )  # what is not of this tally
+        spent_elsewhere = event.spent_usd - self._usd
+        self._budget = msgspec.structs.replace(event, spent_usd=spent_elsewhere)
 
     def _on_held(self, event: Held) -> None:
         before = self._held

@@ -112,13 +112,12 @@ class Usage:
             if limit is None and len(self._limits) < _LIMITS_MAX:
                 limit = self._limits[place] = _Limit()
             if limit is not None:
-                on_wire = use is at_once
-                used = msgspec.structs.replace(use, used=mean + others) if on_wire else use
-                peak, allowed = most + others if on_wire else use.used, _known(use.allowed)
-                allowed = (
-                    max(allowed, peak) if on_wire and allowed else allowed
-                )  # it was so much, or it would not have been
-                limit.add(peak, allowed, max(0.0, event.at_s - before_s), _pace(used, after_s))
+                peak, allowed = use.used, _known(use.allowed)
+                if use is at_once:
+                    use = msgspec.structs.replace(use, used=mean + others)  # noqa: PLW2901 - the same, of the whole time
+                    peak = most + others
+                    allowed = max(allowed, peak) if allowed else allowed  # it was allowed when there were so many
+                limit.add(peak, allowed, max(0.0, event.at_s - before_s), _pace(use, after_s))
         self._waited_s = self._bounded(event.waited_s)
         allowed = _known(at_once.allowed) if at_once is not None else None
         self._history.add(after_s, done, mean + others, allowed, self._waited_s, self._errors)
