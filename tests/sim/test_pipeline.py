@@ -146,10 +146,12 @@ def test_filtered_items_end_in_an_outcome_outside_the_results() -> None:
 
 def test_what_was_never_asked_about_did_not_come_from_the_store() -> None:
     """Items that a condition takes out, and those that another is expanded into, took no call: nor was one spared."""
+
+    async def two(row: Any) -> list[Any]:
+        return [{"n": 1}, {"n": 2}]
+
     memory = Memory()
-    found, _ = went(
-        Pipeline(Filter('text != "t001"'), Expand(lambda row: [{"n": 1}, {"n": 2}])), Rows(texts(3)), memory
-    )
+    found, _ = went(Pipeline(Filter('text != "t001"'), Expand(two)), Rows(texts(3)), memory)
     assert len(found) == 4
     assert not any(outcome.cached for outcome in [*found, *ends(memory).values()])
 
