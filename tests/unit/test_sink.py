@@ -187,6 +187,18 @@ def test_answer_column_may_clash(tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+def test_an_item_that_failed_on_the_way_renames_no_column(tmp_path: Path, ending: str) -> None:
+    """A stage had made a field of the answer before another failed: for other items the field is the answer's alone."""
+    schema = {"type": "object", "properties": {"kind": {}, "why": {}}}
+    rows = written(
+        tmp_path, ending, [failed({"id": "1", "kind": "memo"}), outcome({"id": "2"}, {"kind": "bill", "why": "sum"})],
+        schema=schema, fields=("id",),
+    )  # fmt: skip
+    assert list(rows[0])[:3] == list(rows[1])[:3] == ["id", "kind", "why"]
+    assert [row["kind"] or None for row in rows] == [None, "bill"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("hint", [None, ("a",)])
 def test_columns_that_come_late(tmp_path: Path, ending: str, hint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rows have all columns, in first-seen order, though the last row is the first to have one."""

@@ -66,7 +66,7 @@ class Columns:
 
     def cells(self, outcome: Outcome) -> tuple[Any, ...]:
         """The row's values, one for each name. Raises Unforeseen for a key that has no column."""
-        item = outcome.item
+        item = self._read(outcome)
         if type(item) is dict:
             row = self._inputs(item)
             if self.loose:
@@ -86,6 +86,13 @@ class Columns:
             answer = (None,) * len(self.answers)
         return (*row, *answer, *self._own_cells(outcome))
 
+    def _read(self, outcome: Outcome) -> Any:
+        """The item, which has no column for what a stage made of it before another failed, where that is the answer's."""
+        item = outcome.item
+        if outcome.error is None or not self.answers or type(item) is not dict:
+            return item
+        return {name: value for name, value in item.items() if name in self.inputs or name not in self.answers}
+
     def _own_cells(self, outcome: Outcome) -> tuple[Any, ...]:
         if (outcome.agreement is not None and not self.sampled) or (outcome.usd is not None and not self.priced):
             raise Unforeseen
@@ -104,7 +111,7 @@ class Columns:
         known_inputs, known_answers = set(inputs), set(answers or ())
         loose, sampled, priced = self.loose, self.sampled, self.priced
         for outcome in outcomes:
-            item = outcome.item
+            item = self._read(outcome)
             sampled = sampled or outcome.agreement is not None
             priced = priced or outcome.usd is not None
             if type(item) is not dict:
