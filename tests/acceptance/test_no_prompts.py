@@ -232,7 +232,9 @@ def test_what_a_validator_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     error = outcome.error
     assert error is not None
     assert error.raw == '{"label": "good"}'
-    kept = "The answer does not fit --returns: label: a validator of the type refused it. What was said is not kept"
+    kept = (
+        "The answer is not of the type asked for: label: a validator of the type refused it. What was said is not kept"
+    )
     assert error.message.startswith(kept)
     assert leaks(tmp_path) == []
 

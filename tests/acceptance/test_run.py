@@ -409,7 +409,7 @@ def test_an_answer_of_another_type_is_an_error(tmp_path: Path) -> None:
         ended = cli.run(*words)
         assert ended.status == 1
         assert ended.rows[0]["label"] is None
-        assert ended.rows[0]["error"].startswith("answer: The answer does not fit --returns:")
+        assert ended.rows[0]["error"].startswith("answer: The answer is not of the type asked for:")
         assert cli.run(*words).status == 1
         assert len(server.asked) == 4  # each time once more, with what was wrong
 

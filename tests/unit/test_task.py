@@ -372,7 +372,7 @@ def test_what_a_validator_says_is_told_as_its_own(word: str, said: str) -> None:
     with pytest.raises(AnswerError) as raised:
         checked(returns_of(Picky), json.dumps({"word": word}))
     wrong = said % "a validator of the type refused it"
-    assert raised.value.message == f"The answer does not fit --returns: {wrong}."
+    assert raised.value.message == f"The answer is not of the type asked for: {wrong}."
 
 
 @pytest.mark.parametrize("kind", [int, 3, object()])

@@ -35,7 +35,7 @@ def add_arguments(words: argparse.ArgumentParser) -> None:
     words.add_argument(
         "--allow", metavar="HOST", action="append", default=[], help="a private host that may be fetched (repeatable)"
     )
-    add_application(words)
+    add_application(words, of_tables=False)
     words.set_defaults(command=run)
 
 

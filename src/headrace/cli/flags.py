@@ -55,12 +55,14 @@ _ASKED = (
     Flag("max-tokens", kinds.WHOLE, "N", "most tokens of an answer"),
     Flag("param", kinds.PARAMS, "K=V", "put into the request as it is (repeatable)"),
 )  # fmt: skip
-_READ = (
+_TABLE = (
     Flag("sheet", kinds.TEXT, "NAME", "the sheet of an XLSX file (its first)"),
     Flag("encoding", kinds.TEXT, "NAME", "what a text file is written in (found from the file)"),
     Flag("delimiter", kinds.DELIMITER, "C", "what is between the fields of a CSV file (found from the file)"),
     Flag("query", kinds.TEXT, "SQL", "the rows, where INPUT is a database"),
     Flag("key", kinds.TEXT, "COLUMN", "the column that identifies a row"),
+)
+_READ = (
     Flag("name", kinds.TEXT, "RUN", "names the run, so that one over standard input can be resumed"),
     Flag("first", kinds.WHOLE, "N", "only the first N rows"),
     Flag("show-prompt", kinds.SWITCH, "", "show what would be sent for the first row, and send nothing"),
@@ -100,7 +102,7 @@ _OUT = (
     Flag("quiet", kinds.SWITCH, "", "no progress, only what went wrong"),
     Flag("debug", kinds.SWITCH, "", "show where an error came from"),
 )  # fmt: skip
-FLAGS = {flag.name: flag for flag in (*_ASKED, *_READ, *_HOW, *_OUT)}
+FLAGS = {flag.name: flag for flag in (*_ASKED, *_TABLE, *_READ, *_HOW, *_OUT)}
 
 EPILOG = (
     "Every word but INPUT may also stand in headrace.toml, here or in a folder above (under [run], for example "
@@ -122,11 +124,12 @@ def add_run_arguments(words: argparse.ArgumentParser) -> None:
     words.set_defaults(attended=True)
 
 
-def add_application(words: argparse.ArgumentParser) -> None:
-    """What an application takes of them: it knows itself what to ask."""
+def add_application(words: argparse.ArgumentParser, *, of_tables: bool = True) -> None:
+    """What an application takes of them: it knows itself what to ask, and where it reads no table, it has no use for
+    words about one."""
     asked = [FLAGS[name] for name in ("model", "base-url", "temperature", "max-tokens", "param")]
     _add(words, words.add_argument_group("which model"), asked)
-    _add(words, words.add_argument_group("which rows, which run"), _READ)
+    _add(words, words.add_argument_group("which rows, which run"), ((*_TABLE, *_READ) if of_tables else _READ))
     add_run_arguments(words)
 
 
@@ -141,7 +144,7 @@ def add_all(words: argparse.ArgumentParser) -> None:
         "then", metavar="", nargs="?", help="with a pipeline (a .toml file with [[stage]] tables) first: pipeline.toml INPUT"
     )  # fmt: skip
     _add(words, words.add_argument_group("what is asked"), _ASKED)
-    _add(words, words.add_argument_group("which rows, which run"), _READ)
+    _add(words, words.add_argument_group("which rows, which run"), (*_TABLE, *_READ))
     add_run_arguments(words)
 
 

@@ -149,8 +149,9 @@ class AskTask:
         """With what came and what is wrong with it; not where the model declined, or was cut off."""
         if self._returns is None or isinstance(error, Truncated | Refusal):
             return None
-        wrong = error.message.replace("--returns", "the schema")  # a word of the command line tells a model nothing
-        correction = f"{wrong} Answer again, with one JSON object that satisfies the schema, and with nothing else."
+        correction = (
+            f"{error.message} Answer again, with one JSON object that satisfies the schema, and with nothing else."
+        )
         said = (Message("assistant", reply.text.strip()[:_SHOWN_AGAIN] or "(nothing)"), Message("user", correction))
         return msgspec.structs.replace(request, messages=(*request.messages, *said), same=0)
 

@@ -89,7 +89,7 @@ def checked(returns: Returns, text: str, *, mend: bool = True) -> Any:
             if not isinstance(error, msgspec.DecodeError) or isinstance(error, msgspec.ValidationError):
                 wrong = gist(error, returns.schema)  # it is JSON now: this says more than that it was none
     raise AnswerError(
-        f"The answer does not fit --returns: {wrong}.",
+        f"The answer is not of the type asked for: {wrong}.",
         hint="The raw answer is kept with the item. A clearer prompt or a stronger model helps.",
         raw=text,
     )
