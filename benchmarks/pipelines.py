@@ -3,7 +3,8 @@
     python benchmarks/pipelines.py [--quick]
 
 Each figure stands beside its ideal and, where one of the five systems of SYSTEMS.md reported one, beside theirs. Sites and
-models are simulated on this machine, so ratios count, and seconds only against the latencies that are stated.
+models are simulated on this machine, so ratios count, and seconds only against the latencies that are stated. Where one of
+those with a bound is worse than that, the status is 1.
 """
 
 import argparse
@@ -24,10 +25,18 @@ from typing import Any
 import headrace as hr
 
 LOCAL = ("127.0.0.0/8",)
+MISSED: list[str] = []
+"""What was worse than its bound."""
 
 
 def say(what: str, ours: str, ideal: str, reported: str = "-") -> None:
     print(f"  {what:48} {ours:>22} {ideal:>22}   {reported}", flush=True)
+
+
+def bound(what: str, ours: float, most: float) -> None:
+    """Generous: other work on the machine is no reason to fail."""
+    if ours > most:
+        MISSED.append(f"{what}: {ours:.3g}, at most {most:.3g}")
 
 
 def head(title: str) -> None:
@@ -137,6 +146,7 @@ async def overlap(items: int, rounds: int) -> None:
     say("one pipeline", f"{statistics.median(lined):.2f} s", f"{ideal_s:.2f} s, the slowest's")
     say("stage by stage", f"{statistics.median(apart):.2f} s", f"{2 * ideal_s:.2f} s, the sum")
     say("gain", f"{statistics.median(apart) / statistics.median(lined):.2f} x", "2.00 x")
+    bound("seconds of one pipeline", min(lined), 1.25 * ideal_s)
 
 
 async def processes(count: int) -> None:
@@ -164,6 +174,7 @@ async def processes(count: int) -> None:
         f"{cores:.2f} x, the cores",
         "D: process 2.64 x, simulated",
     )
+    bound("seconds in processes", found["process"], found["sync"] / (0.7 * cores))
 
 
 async def remembered(pages: int) -> None:
@@ -179,6 +190,7 @@ async def remembered(pages: int) -> None:
             one_s = (await took(fetch, rows[:1], there / "s.db", name="one"))[0]
     say("fetched anew, a page", f"{1000 * first_s / pages:.2f} ms", "the site's time")
     say("from the store, a page (A3)", f"{1000 * again_s / pages:.3f} ms", "< 1 ms", "A: < 1 ms against 5-10 s")
+    bound("milliseconds of a remembered page", 1000 * again_s / pages, 1.0)
     say("a whole run over one page, start to end", f"{1000 * one_s:.0f} ms", "-")
 
 
@@ -206,6 +218,7 @@ async def domains(*, quick: bool) -> None:
         f"{pages_s:.1f} s",
         "A: 192 domains 32 min -> 16 min (10 s, 5 s each)",
     )
+    bound("seconds of fetching, reading and asking", whole_s, 1.5 * asks_s)
     say("the same, half of them remembered", f"{half_s:.1f} s", f"{-(-count // 128) * delay_s:.1f} s", "A: 8 min")
     say("fetch, read and ask, ten asked at a time", f"{whole_s:.1f} s", f"{asks_s:.1f} s, the model's", "A: 5-10 min")
     say(
@@ -289,6 +302,8 @@ def main() -> None:
     else:
         asyncio.run(measure(quick=args.quick))
         documents(20 if args.quick else 100)
+        if MISSED:
+            raise SystemExit(f"Worse than its bound: {'; '.join(MISSED)}.")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python benchmarks/plan.py [--only NAME] [--calls 100000]
 
 Each of six settings is a `headrace simulate`. An earlier run meets it first, so limits and latencies are learnt and never
-told by the user; then the plan is made, then the run. Forecast and run are over other items than the earlier run.
+told by the user; then the plan is made, then the run. Forecast and run are over other items than the earlier run. Where
+the middle of a forecast is further off than it may be, or the rehearsal takes too long, the status is 1.
 """
 
 import argparse
@@ -33,6 +34,9 @@ from headrace.store.history import SqliteHistory
 
 PRICES = '["openai:m"]\ninput = 1.0\noutput = 4.0\n'
 LEARNT_FROM = 1000
+MOST_OFF = 0.05
+"""Of a run's time and of its cost."""
+MOST_S_OF_CALL = 15.0 / 100_000
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -79,7 +83,8 @@ def texts(count: int, seed: int, *, mixed: bool) -> list[str]:
     ]
 
 
-def compared(name: str, setting: Setting, folder: Path) -> None:
+def compared(name: str, setting: Setting, folder: Path) -> bool:
+    """Whether the forecast was near enough."""
     store, prices = folder / "store.db", folder / "prices.toml"
     prices.write_text(PRICES)
     os.environ["HEADRACE_PRICES"] = str(prices)
@@ -96,32 +101,37 @@ def compared(name: str, setting: Setting, folder: Path) -> None:
         forecast = plan(ask, items, settings, os.environ)
         took_s = time.perf_counter() - began_s
         run = hr.run(ask, items, store=store, limits=limits, name="later")
-    told(name, forecast, run, store, took_s)
+    return told(name, forecast, run, store, took_s)
 
 
-def told(name: str, forecast: Plan, run: "hr.Run[object]", store: Path, took_s: float) -> None:
+def told(name: str, forecast: Plan, run: "hr.Run[object]", store: Path, took_s: float) -> bool:
     info = SqliteHistory(store).run(run.id)
     snapshot = snapshot_of(info.figures if info is not None else None)
     assert snapshot is not None
     assert forecast.usd is not None
     assert run.usd is not None
     s, usd = forecast.seconds, forecast.usd
+    off_s, off_usd = s.p50 / snapshot.seconds - 1, usd.p50 / run.usd - 1
     print(
-        f"{name:18} {s.p50:7.1f} s ({s.p10:6.1f} to {s.p90:6.1f}) ran {snapshot.seconds:7.1f} s {100 * (s.p50 / snapshot.seconds - 1):+5.1f} %   "
-        f"${usd.p50:.4f} ran ${run.usd:.4f} {100 * (usd.p50 / run.usd - 1):+5.1f} %   calls {forecast.calls.p50:.0f} ran {snapshot.calls}   "
+        f"{name:18} {s.p50:7.1f} s ({s.p10:6.1f} to {s.p90:6.1f}) ran {snapshot.seconds:7.1f} s {100 * off_s:+5.1f} %   "
+        f"${usd.p50:.4f} ran ${run.usd:.4f} {100 * off_usd:+5.1f} %   calls {forecast.calls.p50:.0f} ran {snapshot.calls}   "
         f"{forecast.binding or 'nothing'} binds, ran {max(snapshot.waited_s, key=snapshot.waited_s.__getitem__, default='')}   planned in {took_s:.1f} s",
         flush=True,
     )  # fmt: skip
+    return max(abs(off_s), abs(off_usd)) <= MOST_OFF
 
 
-def speed(calls: int) -> None:
+def speed(calls: int) -> bool:
+    """Whether it was fast enough."""
     known = Known(seconds=lognormal(1.0, 0.5), output_tokens=lognormal(50.0, 0.5), stated={Unit.CONCURRENCY: 64.0})
     began_s, cpu_s = time.perf_counter(), time.process_time()
     course = rehearse(Work(tokens=[100] * calls, timeout_s=300.0), known, 1)
+    wall_s = time.perf_counter() - began_s
     print(
-        f"{calls:,} calls, {course.seconds:,.0f} virtual s: rehearsed in {time.perf_counter() - began_s:.1f} s, "
+        f"{calls:,} calls, {course.seconds:,.0f} virtual s: rehearsed in {wall_s:.1f} s, "
         f"{time.process_time() - cpu_s:.1f} s of CPU"
     )
+    return wall_s <= calls * MOST_S_OF_CALL
 
 
 def main() -> None:
@@ -129,12 +139,15 @@ def main() -> None:
     words.add_argument("--only")
     words.add_argument("--calls", type=int, default=100_000)
     args = words.parse_args()
+    missed: list[str] = []
     for name, setting in SETTINGS.items():
         if args.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
-                compared(name, setting, Path(folder))
+                missed += [] if compared(name, setting, Path(folder)) else [name]
     if args.only in (None, "speed"):
-        speed(args.calls)
+        missed += [] if speed(args.calls) else ["speed"]
+    if missed:
+        raise SystemExit(f"Missed its target: {', '.join(missed)}.")
 
 
 if __name__ == "__main__":
