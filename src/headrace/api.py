@@ -159,6 +159,7 @@ async def arun(
         notices: list[str] = []
         await asyncio.to_thread(write_result, to, info, history, notices.append)
         _warn(notices)
+    _warn_late(made)
     return Run(info, history, made.restore)
 
 
@@ -216,6 +217,7 @@ async def stream(
                 yield outcome
     if made.runner.error is not None:
         raise made.runner.error
+    _warn_late(made)
 
 
 @asynccontextmanager
@@ -235,10 +237,15 @@ async def _going(made: Assembled, *, progress: bool | None) -> AsyncIterator[Non
             await asyncio.gather(watching, return_exceptions=True)
         await made.close()
         snapshot = made.runner.tally.snapshot(loop.time())
-        _warn(made.late_notices() if snapshot.calls else ())
         if shown is not None and snapshot.run:  # one that could not begin has nothing to sum up
             with suppress(Exception):  # a display that is gone is no reason to lose a run
                 shown.finish(snapshot)
+
+
+def _warn_late(made: Assembled) -> None:
+    """When all is done: where a warning is an error, nothing is lost by it."""
+    if made.runner.tally.snapshot(0.0).calls:
+        _warn(made.late_notices())
 
 
 def _warn(notices: Iterable[str]) -> None:

@@ -106,7 +106,11 @@ def _pricing(
         return _unpriced, False
 
     def look_up() -> Priced:
-        return bundled(model.name, base_url, datetime.now(UTC), params=params)
+        try:
+            return bundled(model.name, base_url, datetime.now(UTC), params=params)
+        except Exception as error:  # noqa: BLE001 - a library's: no answer is to be lost for its price
+            why = f"{type(error).__name__}: {error}"
+            return Priced(None, f"The price of {model.name} cannot be looked up ({why}): what it costs is not counted.")
 
     return Once(look_up), True
 

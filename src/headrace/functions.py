@@ -20,14 +20,16 @@ from headrace.task.work import Map
 def reducing(task: FunctionTask, call: Call, timeout_s: float) -> Callable[[Any], Awaitable[Any]]:
     async def reduced(gathered: Any) -> Any:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 reply = await call(task.request(Item("", 0, gathered)))
-        except TimeoutError:
+        except (TimeoutError, StillRunning) as error:
+            if (
+                isinstance(error, StillRunning) and not limit.expired()
+            ):  # the run gives it up; its thread ends by itself
+                raise asyncio.CancelledError from None
             raise AttemptTimeout(
                 f"No answer within {timeout_s:g} s.", hint="Allow more with --timeout (timeout=) if it takes that long."
             ) from None
-        except StillRunning:  # the run gives it up; its thread ends by itself
-            raise asyncio.CancelledError from None
         return task.value(reply)
 
     return reduced

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import headrace as hr
 from acceptance.cli import Cli
 from simulator import Simulator, simulator
 
@@ -227,6 +228,15 @@ def test_a_pilot_of_more_than_there_is_tells_what_it_asked(cli: Cli) -> None:
     )
     ended = cli.run("plan", "a.csv", *WORDS, "sim:", "--pilot", "500")
     assert "Nothing was spent on this forecast." in " ".join(ended.out.split())
+
+
+def test_a_pilot_tells_items_of_the_table_whatever_is_made_of_them(tmp_path: Path) -> None:
+    """Five are made of each: the pilot asked about eight of the table. Where nothing is asked, it asked about none."""
+    rows = [{"n": number, "parts": [1, 2, 3]} for number in range(10)]
+    ask = hr.Ask("What is {n}?", model="sim:")
+    forecast = hr.plan(hr.Pipeline(hr.Expand("parts"), ask), rows, pilot=8, store=tmp_path / "a.db")
+    assert forecast.pilot == 8
+    assert hr.plan(hr.Pipeline(hr.Filter("n > 100"), ask), rows, pilot=8, store=tmp_path / "b.db").pilot == 0
 
 
 def test_calls_of_the_last_minute_are_said_to_count(cli: Cli) -> None:

@@ -422,6 +422,35 @@ def test_notices_are_warnings(store: Path, tmp_path: Path) -> None:
         hr.run(shout, tmp_path / "new.csv", store=store)
 
 
+def test_a_late_notice_comes_when_all_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That no price is known is found out while the run goes on: as an error it takes no result away."""
+
+    def unknown(*_given: Any, **_more: Any) -> Any:
+        raise TypeError("the data is not as it was")
+
+    monkeypatch.setattr("headrace.endpoints.bundled", unknown)
+    monkeypatch.setattr("headrace.endpoints._NEAR", frozenset())
+    with simulator() as provider, warnings.catch_warnings():
+        warnings.simplefilter("error", hr.HeadraceWarning)
+        model = hr.Model("openai:of-no-price", base_url=provider.url, api_key="k")
+        with pytest.raises(hr.HeadraceWarning, match=r"cannot be looked up .TypeError: the data is not as it was."):
+            hr.run(hr.Ask("{item}", model=model), ["a", "b"], store=tmp_path / "s.db", to=tmp_path / "o.jsonl")
+    assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_function_of_groups_that_hangs_fails_its_group(store: Path) -> None:
+    """A plain function cannot be stopped: its group ends with an error that says so, and the run is finished."""
+    let_go = threading.Event()
+    try:
+        run = hr.run(hr.Reduce(lambda _rows: let_go.wait(60)), [1, 2, 3], store=store, timeout=0.05)
+    finally:
+        let_go.set()
+    assert run.status == "finished"
+    (failure,) = run.failures()
+    assert failure.error is not None
+    assert "No answer within 0.05 s" in failure.error.message
+
+
 def shout(row: dict[str, str]) -> str:
     return row["text"].upper()
 

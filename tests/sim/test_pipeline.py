@@ -293,6 +293,23 @@ def test_the_best_within_a_time_end_a_source_without_end(slow_s: float, ordered:
     assert MemoryStore(memory).counts("r").pending == 0
 
 
+def test_a_function_of_groups_is_not_called_when_the_best_are_known() -> None:
+    """Groups that wait for their turn when the time of a later Top is over end there, without a call."""
+    calls = 0
+
+    async def summed(rows: Any) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(5.0)
+        return {"n": len(rows)}
+
+    rows, memory = Endless([]), Memory()
+    _, seconds = went(Pipeline(Reduce(summed, every=1), Top(2, "n", within=10.05)), rows, memory)
+    assert calls <= 3 * 16
+    assert seconds < 16.0
+    assert memory.runs["r"].status == "finished"
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), max_size=60), st.integers(1, 5))
 def test_the_best_of_each_are_what_sorting_gives(rows: list[tuple[int, int]], most: int) -> None:

@@ -191,11 +191,25 @@ def test_an_item_that_failed_on_the_way_renames_no_column(tmp_path: Path, ending
     """A stage had made a field of the answer before another failed: for other items the field is the answer's alone."""
     schema = {"type": "object", "properties": {"kind": {}, "why": {}}}
     rows = written(
-        tmp_path, ending, [failed({"id": "1", "kind": "memo"}), outcome({"id": "2"}, {"kind": "bill", "why": "sum"})],
+        tmp_path, ending, [
+            msgspec.structs.replace(failed({"id": "1", "kind": "memo"}), stage="look"),
+            outcome({"id": "2"}, {"kind": "bill", "why": "sum"}, stage="look"),
+        ],
         schema=schema, fields=("id",),
     )  # fmt: skip
     assert list(rows[0])[:3] == list(rows[1])[:3] == ["id", "kind", "why"]
     assert [row["kind"] or None for row in rows] == [None, "bill"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_item_that_failed_keeps_a_column_named_like_the_answers(tmp_path: Path, ending: str) -> None:
+    """Of one stage, whose items are as the source gave them: the column is the source's, however late it comes."""
+    schema = {"type": "object", "properties": {"kind": {}}}
+    rows = written(
+        tmp_path, ending, [outcome({"id": "1"}, {"kind": "bill"}), failed({"id": "2", "kind": "mine"})], schema=schema
+    )
+    assert [row["kind"] or None for row in rows] == [None, "mine"]
+    assert [row["answer_kind"] or None for row in rows] == ["bill", None]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -29,9 +29,9 @@ _SUSPEND_S = 1.0
 """A terminal that takes longer is on hold itself."""
 _NOTICE_WIDTH = 1000
 _NAME_WIDTH = 60
-_UNTOLD = frozenset(("filter", "expand", "top", "reduce"))
-"""Kinds of stages that are through with what comes as soon as it is there, or wait for the last: their beginning tells
-nothing."""
+_MAY_CALL = frozenset(("filter", "expand", "top", "reduce"))
+"""Kinds of stages that call a function or nobody: these are through with what comes as soon as it is there, or wait for the
+last, and their beginning tells nothing."""
 _LEAST_WIDTH = 20
 """Of the summary, which stays: on a narrower terminal its lines wrap."""
 
@@ -174,7 +174,8 @@ class Log:
     def announce(self, snapshot: Snapshot) -> None:
         """The stages that have begun to call, each once, with what came first."""
         for stage in snapshot.stages:
-            if stage.taken and stage.kind not in _UNTOLD and stage.name not in self._announced:
+            begun = stage.calls if stage.kind in _MAY_CALL else stage.taken
+            if begun and stage.name not in self._announced:
                 self._announced.add(stage.name)
                 self._write(f"{printable(stage.name, _NAME_WIDTH, '...')} begins with {plural(stage.taken, 'item')}")
 

@@ -89,7 +89,7 @@ class Columns:
     def _read(self, outcome: Outcome) -> Any:
         """The item, which has no column for what a stage made of it before another failed, where that is the answer's."""
         item = outcome.item
-        if outcome.error is None or not self.answers or type(item) is not dict:
+        if outcome.error is None or not outcome.stage or not self.answers or type(item) is not dict:
             return item
         return {name: value for name, value in item.items() if name in self.inputs or name not in self.answers}
 

@@ -4,6 +4,9 @@ import asyncio
 import heapq
 from typing import Any, NamedTuple
 
+import msgspec
+
+from headrace.core.jsonform import json_form
 from headrace.engine.passage import Passage
 from headrace.engine.roll import Roll
 from headrace.engine.stage import Next
@@ -77,7 +80,9 @@ class Best(Reader):
     def _value(self, passage: Passage) -> Any:
         row = passage.item.data
         value = row.get(self._distinct) if self._distinct and isinstance(row, dict) else None
-        return repr(value) if isinstance(value, dict | list) else value
+        if isinstance(value, dict | list):
+            return type(value), msgspec.json.encode(value, enc_hook=json_form, order="sorted")
+        return value
 
     def _set_alarm(self) -> None:
         if self._within_s is not None and self._alarm is None:

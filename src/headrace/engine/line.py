@@ -21,8 +21,6 @@ from headrace.engine.stage import Next, Step
 
 INBOX = 256
 """Passages that wait between two stages, at most."""
-
-
 _ITS_OWN = "Let it raise what went wrong, or end."
 
 

@@ -98,7 +98,7 @@ class Roll:
         """Items that a stage made; of these some end at once."""
         self.made += len(passages)
         self._emit(ItemsMade(_now(), stage, len(passages)))
-        return await self._sorted_out(self._opened(passages))
+        return await self._sorted_out(self._opened(passages), stage)
 
     def served(self, count: int, stage: str) -> None:
         """So many items took no call at a stage."""
@@ -116,7 +116,7 @@ class Roll:
         self.exhausted = True
         self._emit(SourceRead(_now(), self.read))
 
-    async def _sorted_out(self, passages: list[Passage]) -> tuple[list[Passage], list[Outcome]]:
+    async def _sorted_out(self, passages: list[Passage], stage: str = "") -> tuple[list[Passage], list[Outcome]]:
         """Take out repeated keys, and failures that are to be kept, where the run asks for that."""
         if not (self._keyed or self._keep_failures):
             return passages, []
@@ -133,7 +133,7 @@ class Roll:
                     f"The key {item.key!r} stands in the input more than once.",
                     hint="Choose a --key column without repeats.",
                 )
-                outcomes.append(failed(Passage(again, again), error, ""))
+                outcomes.append(failed(Passage(again, again), error, stage))
                 continue
             self._open_keys.add(item.key)
             if self._keep_failures and before is not None and before.error is not None:

@@ -92,10 +92,11 @@ class Stage:
         batch: int = 256,
         begin_no_more: Callable[[str], None] = lambda _reason: None,
     ) -> None:
-        """`name` is empty where there is only one, which sentences call `said`. `onward` is None for the last stage. `cached` is None for a task whose answers are not reusable. `places` says
-        how many passages may hold a place at this moment. `fatal` is told of errors that end the run. Items for which
-        `when` is not so pass by as they are; those that fail go on with why in the column `failure`, where there is one. `batch` of them are looked up in the store together.
-        After `begin_no_more` calls that were not begun raise an error that leaves their item pending."""
+        """`name` is empty where there is only one, which sentences call `said`. `onward` is None for the last stage.
+        `cached` is None for a task whose answers are not reusable. `places` says how many passages may hold a place at
+        this moment. `fatal` is told of errors that end the run. Items for which `when` is not so pass by as they are;
+        those that fail go on with why in the column `failure`, where there is one. `batch` of them are looked up in the
+        store together. After `begin_no_more` calls that were not begun raise an error that leaves their item pending."""
         self.name = name
         self._said = said or name
         self._task, self._call, self._cached = task, call, cached

@@ -32,7 +32,7 @@ class Reader:
         self._stopping = True
 
     def close(self, _stage: str, _reason: str) -> None:
-        """It asks nobody, so that what comes may go on to where it is taken out."""
+        """Where it asks nobody, what comes may go on to where it is taken out."""
 
     def drop(self) -> None:
         self.stop()
@@ -147,8 +147,12 @@ class Gather(Reader):
         self._groups: dict[Any, _Group] = {}
         self._slots = asyncio.Semaphore(at_once)
         self._made = count()
+        self._out: tuple[str, str] | None = None  # why nothing more is to be asked, and by which stage's word
         if by_source:
             roll.watch(self._look)
+
+    def close(self, stage: str, reason: str) -> None:
+        self._out = reason, stage
 
     async def take(self, passages: list[Passage]) -> None:
         gone: list[Passage] = []
@@ -227,6 +231,9 @@ class Gather(Reader):
             if self._function is not None:
                 async with self._slots:
                     if self._stopping:
+                        return None
+                    if self._out is not None:
+                        await self._roll.end([dropped(child, *self._out)])
                         return None
                     value = await self._function(value)
             return child._replace(item=extended(item, value, ITEMS), before=item, value=value)

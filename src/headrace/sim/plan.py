@@ -161,7 +161,7 @@ async def _pilot(work: Work, items: Any, settings: Settings, environ: Mapping[st
     if made.runner.error is not None:
         raise made.runner.error
     ended = made.runner.tally.snapshot(0.0)
-    return ended.done - ended.cached
+    return min(ended.read, ended.done - ended.cached) if ended.calls else 0
 
 
 def _manner(settings: Settings) -> Manner:

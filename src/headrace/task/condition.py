@@ -17,7 +17,7 @@ _HINT = 'Write for example: score >= 0.5 and label in ["spam", "ham"]. Names are
 _LONGEST = 10_000
 """Characters of a condition: what is longer is none that a person wrote."""
 _DEEPEST = 100
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 """As people and programs write one; Python's own way knows more, such as nan and 1_000."""
 _LONGEST_NUMBER = 400
 """Characters."""
