@@ -13,11 +13,14 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import pytest
+
 DEADLINE_S = 120.0
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
 )
 """The browser: what CHROMIUM names, or what is on the path."""
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e"
 """What a model may answer that would do something on a page that is not careful."""
 

@@ -3,14 +3,13 @@
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import headrace as hr
-from acceptance.browser import CHROMIUM, NASTY, Browser, browser
+from acceptance.browser import NASTY, Browser, needs_chromium
 from acceptance.cli import Cli, fine
 from acceptance.endpoint import Answer, Asked, completion, endpoint
 from acceptance.site import site
@@ -349,13 +348,7 @@ def test_the_worst_tables(table: str, given: str | None, status: int, said: str,
         assert len(ended.error) < 500
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as there:
-        yield there
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
+@needs_chromium
 def test_the_dashboard_shows_scores_and_runs_nothing(chromium: Browser, tmp_path: Path) -> None:
     """In a real browser: scores, rivals and sites are there as text, whatever a brand, an answer or a model says."""
     cli = Cli(tmp_path, OPENAI_API_KEY="sk-none")

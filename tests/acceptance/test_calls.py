@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pandas as pd
 import pytest
 
 import headrace as hr
-from acceptance.browser import CHROMIUM, NASTY, Browser, browser
+from acceptance.browser import NASTY, Browser, needs_chromium
 from acceptance.cli import Cli, fine
 from acceptance.endpoint import Answer, Asked, completion, endpoint
 from headrace.apps import calls
@@ -333,13 +332,7 @@ def test_within_a_running_loop_and_without_one(tmp_path: Path, caplog: pytest.Lo
     assert not caplog.records
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as there:
-        yield there
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
+@needs_chromium
 def test_the_page_has_all_of_the_report_and_runs_nothing_of_it(chromium: Browser, tmp_path: Path) -> None:
     """C5: distributions, agents, best and worst, themes and failures, in a real browser; foreign text is text."""
     cli = Cli(tmp_path, OPENAI_API_KEY="sk-none")

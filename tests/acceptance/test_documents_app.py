@@ -17,7 +17,7 @@ import pytest
 
 import documents as made_documents
 import headrace as hr
-from acceptance.browser import CHROMIUM, NASTY, Browser, browser
+from acceptance.browser import NASTY, Browser, needs_chromium
 from acceptance.cli import Cli, fine
 from acceptance.endpoint import Answer, Asked, completion, endpoint
 from acceptance.site import site
@@ -408,13 +408,7 @@ def test_words_that_cannot_work_are_told_before_any_call(words: tuple[str, ...],
     assert said in fine(cli.run("documents", "file.txt", "--model", "sim:", *words), 2).error
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as there:
-        yield there
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
+@needs_chromium
 def test_the_pages_show_documents_and_run_nothing(chromium: Browser, tmp_path: Path) -> None:
     """In a real browser: report, index and pages hold what documents and models say as text, and nothing runs."""
     cli = Cli(tmp_path, OPENAI_API_KEY="sk-none")

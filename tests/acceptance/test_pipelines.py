@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import headrace as hr
-from acceptance.browser import CHROMIUM, browser
+from acceptance.browser import browser, needs_chromium
 from acceptance.cli import Cli, the_sentence
 from acceptance.site import Site, site, words
 from simulator import Simulator, simulator
@@ -247,7 +247,7 @@ def test_a_deadline(cli: Cli) -> None:
     assert len(read(cli.folder / "out.csv")) == 20
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
+@needs_chromium
 def test_the_report_of_a_pipeline(cli: Cli) -> None:
     """The page says what was asked of each stage and what each did; it loads nothing and complains of nothing."""
     assert cli.run("run", "p.toml", "in.csv", *SIM, "--report", "r.html", "-o", "out.csv").status == 0

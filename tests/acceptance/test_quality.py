@@ -4,14 +4,13 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import headrace as hr
-from acceptance.browser import CHROMIUM, NASTY, Browser, browser
+from acceptance.browser import NASTY, Browser, needs_chromium
 from acceptance.cli import Cli, fine
 from acceptance.endpoint import Answer, Asked, completion, endpoint
 from headrace.apps.quality import QUESTIONS, RULES, QualityReport, aanalyse, analyse, rendered
@@ -375,13 +374,7 @@ def test_rules_alone_need_no_store_and_no_network(cli: Cli) -> None:
     assert sorted(path.name for path in cli.folder.iterdir()) == ["t"]
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as there:
-        yield there
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
+@needs_chromium
 def test_the_page_has_all_findings_and_runs_nothing_of_them(chromium: Browser, tmp_path: Path) -> None:
     """In a real browser: counts, charts, findings of rules and of the model, and what has no answer, all of it as text."""
     cli = Cli(tmp_path, OPENAI_API_KEY="sk-none")

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import pytest
 
 import headrace as hr
-from acceptance.browser import CHROMIUM, Browser, Page, browser
+from acceptance.browser import Browser, Page, needs_chromium
 from acceptance.cli import Cli
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
+pytestmark = needs_chromium
 
 SIZES = {"phone": (390, 844), "laptop": (1280, 800), "wide": (1920, 1080)}
 NASTY = [
@@ -31,12 +30,6 @@ NASTY = [
     "\u200f\u0645\u0631\u062d\u0628\u0627 </table></div></main><h1>mine</h1>",
     "${alert(1)} `alert(1)` \\u003cscript\\u003ealert(1)\\u003c/script\\u003e",
 ]
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as there:
-        yield there
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import headrace as hr
-from acceptance.browser import CHROMIUM, NASTY, Browser, browser
+from acceptance.browser import NASTY, Browser, needs_chromium
 from acceptance.cli import Cli, fine
 from acceptance.endpoint import Answer, Asked, completion, endpoint
 from headrace.apps import tweets
@@ -295,13 +295,7 @@ def dive(text: str = "what there is to know") -> Answer:
     return completion(json.dumps(said))
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as there:
-        yield there
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is on the path, and CHROMIUM names none")
+@needs_chromium
 def test_the_page_shows_the_picks_and_runs_nothing_of_them(chromium: Browser, tmp_path: Path) -> None:
     """In a real browser: tweets, verdicts and replies are there as text, whatever a tweet or a model writes."""
     cli = Cli(tmp_path, OPENAI_API_KEY="sk-none")
