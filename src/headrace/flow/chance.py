@@ -47,7 +47,7 @@ class Chance:
         self._pending: tuple[float, int] | None = None  # of one that stands alone if no other is near
 
     def sent(self, now_s: float, number: int) -> None:
-        if self._first_s != self._first_s:
+        if math.isnan(self._first_s):
             self._first, self._first_s = number, now_s
         if self.share:
             self._held += 1
@@ -56,7 +56,7 @@ class Chance:
     def refused(self, number: int, sent_s: float, in_flight: int) -> bool:
         """True where this refusal has proven it. `in_flight` when it was sent."""
         is_apart = all(abs(number - each) > APART for each in self._recent)
-        is_new = self._first_s == self._first_s and number >= self._first  # sent after the one before was known
+        is_new = not math.isnan(self._first_s) and number >= self._first  # sent after the one before was known
         calls, seconds = number - self._first, sent_s - self._first_s
         self._recent.append(number)
         self._first_s = math.nan
